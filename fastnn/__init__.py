@@ -1,4 +1,4 @@
-"""Small neural networks, compiled: full-batch, mini-batch and per-sample training behind scikit-learn's interface.
+"""Small neural networks, compiled: full batch, mini-batches and single samples behind scikit-learn's interface.
 
 >>> import fastnn
 >>> from sklearn.datasets import load_iris
