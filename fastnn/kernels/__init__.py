@@ -1,7 +1,7 @@
 """Numbers only: compiled loops over NumPy arrays. Nothing here knows a class, a file or an estimator.
 
-One legend for every kernel. Sizes: B rows of the batch, T rows of a tile, I inputs, O outputs, L layers,
-P parameters. Arrays: `x` the input of a layer, `z` the weighted sum before the activation, `a` after it,
+One legend for every kernel. Sizes: B rows of the batch, T rows of a tile, R rows of a panel, I inputs, O outputs,
+L layers, P parameters. Arrays: `x` the input of a layer, `z` the weighted sum before the activation, `a` after it,
 `delta` the derivative of the loss with respect to `z`; `dw`, `db`, `dx` gradients.
 """
 
@@ -10,16 +10,17 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-# Entry points are found when they are first used: what only reads `codes` does not import Numba.
-_HOMES = {
-    "predict": "fastnn.kernels.loops",
-    "train": "fastnn.kernels.loops",
-}
+_ENTRIES = ("predict", "train", "train_samples")
+_MODULES = ("backprop", "codes", "layout", "optimizers", "state", "team")
 
 
+# Both are imported when they are first used: what only describes a network does not import Numba.
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name in _ENTRIES:
+        value = getattr(import_module("fastnn.kernels.loops"), name)
+    elif name in _MODULES:
+        value = import_module(f"fastnn.kernels.{name}")
+    else:
         raise AttributeError(f"module 'fastnn.kernels' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value

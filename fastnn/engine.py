@@ -1,0 +1,150 @@
+"""Between Python and the kernels: memory, tables and threads for one network.
+
+A `Session` owns what training one network on batches of one size needs; `Predictor` what running it needs. Neither
+validates: that is done once, by whoever calls.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnn import kernels
+
+ALIGNMENT = 64  # bytes: no vector crosses a cache line
+# Floating point operations of one step, or of one prediction, from which a second thread pays
+# (benchmarks/micro/threads.py).
+STEP_WORK_PER_THREAD = 2e6
+PREDICT_WORK_PER_THREAD = 2e7
+PREDICT_ROWS = 256
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
+    """Zeros whose rows begin at cache lines; a padded row length is the caller's to hide."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape)) * dtype.itemsize
+    memory = np.zeros(size + ALIGNMENT, dtype=np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+def aligned_length(numbers: int, dtype: Any) -> int:
+    """Numbers in whole cache lines."""
+    line = ALIGNMENT // np.dtype(dtype).itemsize
+    return -(-max(1, numbers) // line) * line
+
+
+def make_work(layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: int) -> Any:
+    """Scratch memory for `n_threads` threads that share or own `n_tiles` tiles."""
+    rows = layout.panel_rows
+    return kernels.state.Work(
+        tiles=aligned_zeros((n_tiles, aligned_length(layout.tile_numbers, dtype)), dtype),
+        rows=np.zeros((n_threads, rows), dtype=np.int64),
+        targets=aligned_zeros((n_threads, aligned_length(n_outputs * rows, dtype)), dtype),
+        weights=aligned_zeros((n_threads, aligned_length(rows, dtype)), dtype),
+        losses=np.zeros((n_threads, layout.tile_panels)),
+    )
+
+
+def make_model(layout: Any, codes: tuple[int, int, int], params: NDArray[Any]) -> Any:
+    widest = int(layout.layers[:, kernels.layout.X_WIDTH].max())
+    return kernels.backprop.Model(
+        layout.layers, np.array(codes, dtype=np.int64), params, aligned_zeros((widest,), params.dtype)
+    )
+
+
+class Predictor:
+    """Runs a network. Any number of Python threads may call it at once: each takes scratch memory of its own."""
+
+    def __init__(self, sizes: tuple[int, ...], codes: tuple[int, int, int], params: NDArray[Any]) -> None:
+        self.sizes, self.codes, self.params = sizes, codes, params
+        self._models: dict[int, tuple[Any, Any]] = {}
+        self._free: dict[tuple[int, int], list[Any]] = {}
+        self._work_per_row = 2.0 * params.size
+
+    def _model(self, rows: int) -> tuple[Any, Any]:
+        if rows not in self._models:
+            layout = kernels.layout.make_layout(self.sizes, self.params.dtype, rows)
+            self._models[rows] = layout, make_model(layout, self.codes, self.params)
+        return self._models[rows]
+
+    def __call__(self, X: NDArray[Any], *, logits: bool, n_threads: int | None = None) -> NDArray[Any]:
+        """Outputs (n, K) for X (n, I), C-contiguous and of the network's dtype."""
+        n = X.shape[0]
+        out = np.empty((n, self.sizes[-1]), dtype=self.params.dtype)
+        rows = 1 if n == 1 else PREDICT_ROWS
+        layout, model = self._model(rows)
+        threads = 1
+        if n_threads != 1 and n > PREDICT_ROWS:
+            threads = count_threads(n * self._work_per_row, PREDICT_WORK_PER_THREAD, n_threads)
+        free = self._free.setdefault((rows, threads), [])
+        try:
+            work = free.pop()
+        except IndexError:
+            work = make_work(layout, self.sizes[-1], self.params.dtype, threads, threads)
+        if threads == 1:
+            kernels.predict(0, 1, model, X, out, work, 0 if logits else 1)
+        else:
+            with kernels.team.Team(threads) as team:
+                team.run(kernels.predict, threads, model, X, out, work, 0 if logits else 1)
+        free.append(work)
+        return out
+
+
+def count_threads(work: float, work_per_thread: float, requested: int | None) -> int:
+    """Threads for a piece of work: as asked for, else as many as have enough of it to do."""
+    if requested is not None:
+        return requested
+    if work < 2 * work_per_thread:
+        return 1
+    return int(max(1, min(work // work_per_thread, kernels.team.usable_threads())))
+
+
+class Session:
+    """Memory, tables and state for training `params` on batches of `batch_rows` rows."""
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        codes: tuple[int, int, int],
+        params: NDArray[Any],
+        batch_rows: int,
+        n_threads: int | None = None,
+    ) -> None:
+        dtype, state = params.dtype, kernels.state
+        self.batch_rows = batch_rows
+        layout = kernels.layout.make_layout(sizes, dtype, batch_rows)
+        shards = -(-batch_rows // layout.shard_rows)
+        limit = shards if shards > 1 else max(1, min(layout.tile_panels, len(layout.chunks)))
+        work = 6.0 * params.size * batch_rows
+        self.n_threads = min(count_threads(work, STEP_WORK_PER_THREAD, n_threads), limit)
+        self.step_work = work + 20.0 * params.size
+        self.model = make_model(layout, codes, params)
+        self.work = make_work(layout, sizes[-1], dtype, self.n_threads, self.n_threads if shards > 1 else 1)
+        self.gradients = aligned_zeros((shards, aligned_length(params.size, dtype)), dtype)
+        self.hyper = np.zeros((2, kernels.optimizers.N_HYPER), dtype=dtype)
+        self.squares = np.zeros(len(layout.chunks))
+        self.shard_losses = np.zeros(shards)
+        self.layout = layout
+        self.barrier = kernels.team.new_barrier()
+        self.shard_rows = layout.shard_rows
+        self._state = state
+
+    def control(self, ints: NDArray[Any], reals: NDArray[Any], loss_curve: NDArray[Any], key: NDArray[Any]) -> Any:
+        ints[self._state.SHARD_ROWS] = self.shard_rows
+        ints[self._state.BATCH] = self.batch_rows
+        return self._state.Control(
+            ints, reals, loss_curve, key, self.layout.chunks, self.squares, self.shard_losses, self.barrier
+        )
+
+    def moments(self, first: NDArray[Any], second: NDArray[Any]) -> Any:
+        return self._state.Moments(self.gradients, first, second, self.hyper)
+
+    def advance(self, team: Any, moments: Any, data: Any, control: Any) -> None:
+        """One call of the compiled loop: as many batches as the budget in `control` allows."""
+        if team is None:
+            kernels.train(0, 1, self.model, moments, data, self.work, control)
+        else:
+            team.run(kernels.train, self.n_threads, self.model, moments, data, self.work, control)
+
+

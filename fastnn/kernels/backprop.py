@@ -1,0 +1,215 @@
+"""Forward and backward through a whole network, on the panels of one tile.
+
+Legend: B rows of the batch, T rows of a tile, R rows of a panel, L layers, P parameters; `z` before the activation,
+`a` after it, `delta` dLoss/dz. Tables and buffers are those of layout.py.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastnn.kernels.activations import activate, multiply_derivative, softmax_panel
+from fastnn.kernels.codes import SOFTMAX
+from fastnn.kernels.dense import (
+    SUM_LENGTH,
+    bias_gradient,
+    gather_panel,
+    narrow_product,
+    product,
+    transpose_panel,
+    weight_gradient,
+)
+from fastnn.kernels.jit import kernel
+from fastnn.kernels.layout import (
+    BIAS_AT,
+    CHUNK_FIRST,
+    CHUNK_HAS_BIAS,
+    CHUNK_LAST,
+    CHUNK_LAYER,
+    DELTA_AT,
+    INPUTS,
+    LD,
+    OUTPUTS,
+    ROWS_AT,
+    WEIGHTS_AT,
+    X_AT,
+    X_WIDTH,
+    Z_AT,
+)
+from fastnn.kernels.losses import loss_and_delta
+from fastnn.kernels.simd import lanes, panel_rows
+
+
+class Model(NamedTuple):
+    """A network as the kernels see it."""
+
+    layers: np.ndarray  # (L, LAYER_FIELDS) int64
+    codes: np.ndarray  # (3,) int64: hidden activation, output activation, loss
+    params: np.ndarray  # (P,)
+    zeros: np.ndarray  # (widest layer,): the bias of a product that has none
+
+
+class Data(NamedTuple):
+    """What is learned from."""
+
+    X: np.ndarray  # (n, I)
+    y: np.ndarray  # (n, K); class numbers (n, 1) for softmax
+    weights: np.ndarray  # (n,), or (0,) where all rows count the same
+    order: np.ndarray  # (n,) int64: the rows in the order of training
+
+
+class Scratch(NamedTuple):
+    """What one thread works in."""
+
+    tile: np.ndarray  # (tile_numbers,)
+    rows: np.ndarray  # (R,) int64
+    targets: np.ndarray  # (K * R,)
+    weights: np.ndarray  # (R,)
+
+
+@kernel
+def panel_of(tile, at, width, panel):
+    """The slice (width * R,) of a tile that holds one panel."""
+    size = width * panel_rows(tile)
+    return tile[at + panel * size : at + (panel + 1) * size]
+
+
+@kernel
+def propagate(layer, params, tile, first_panel, last_panel, n_rows):
+    """z = W' x + b for the panels of one layer; the last panel may have few of the tile's n_rows rows."""
+    inputs, outputs, rows = layer[INPUTS], layer[OUTPUTS], panel_rows(tile)
+    weights = params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
+    bias = params[layer[BIAS_AT] : layer[BIAS_AT] + layer[LD]]
+    for start in range(0, inputs, SUM_LENGTH):
+        stop = min(inputs, start + SUM_LENGTH)
+        for panel in range(first_panel, last_panel):
+            x = panel_of(tile, layer[X_AT], layer[X_WIDTH], panel)
+            z = panel_of(tile, layer[Z_AT], layer[LD], panel)
+            if n_rows - panel * rows > lanes(tile):
+                product(weights, 1, layer[LD], bias, x, z, outputs, start, stop)
+            else:
+                narrow_product(weights, 1, layer[LD], bias, x, z, outputs, start, stop)
+
+
+@kernel
+def propagate_back(layer, model, tile, delta_at, first_panel, last_panel, n_rows):
+    """delta of the layer below, without its f': dx = W delta, written at `delta_at` (I, R) a panel."""
+    inputs, outputs, rows, ld = layer[INPUTS], layer[OUTPUTS], panel_rows(tile), layer[LD]
+    weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
+    for start in range(0, outputs, SUM_LENGTH):
+        stop = min(outputs, start + SUM_LENGTH)
+        for panel in range(first_panel, last_panel):
+            delta = panel_of(tile, layer[DELTA_AT], ld, panel)
+            dx = panel_of(tile, delta_at, layer[X_WIDTH], panel)
+            if n_rows - panel * rows > lanes(tile):
+                product(weights, ld, 1, model.zeros, delta, dx, inputs, start, stop)
+            else:
+                narrow_product(weights, ld, 1, model.zeros, delta, dx, inputs, start, stop)
+
+
+@kernel
+def activate_output(code, a, n_outputs):
+    """a = f(z) of the output layer for one panel (O, R)."""
+    if code == SOFTMAX:
+        softmax_panel(a, n_outputs, panel_rows(a))
+    else:
+        activate(code, a[: n_outputs * panel_rows(a)])
+
+
+@kernel
+def forward(model, tile, first_panel, last_panel, n_rows):
+    """All layers, up to z of the output layer."""
+    n_layers, rows = model.layers.shape[0], panel_rows(tile)
+    for index in range(n_layers):
+        layer = model.layers[index]
+        propagate(layer, model.params, tile, first_panel, last_panel, n_rows)
+        if index < n_layers - 1:
+            for panel in range(first_panel, last_panel):
+                a = panel_of(tile, layer[Z_AT], layer[LD], panel)
+                activate(model.codes[0], a[: layer[OUTPUTS] * rows])
+
+
+@kernel
+def output_loss(model, data, scratch, begin, panel, n_rows):
+    """Output activation, loss of one panel (its weighted sum, returned) and delta of the output layer."""
+    layer, rows = model.layers[model.layers.shape[0] - 1], panel_rows(scratch.tile)
+    count = min(rows, n_rows - panel * rows)
+    load_targets(data, scratch, begin + panel * rows, count)
+    a = panel_of(scratch.tile, layer[Z_AT], layer[LD], panel)
+    delta = panel_of(scratch.tile, layer[DELTA_AT], layer[LD], panel)
+    activate_output(model.codes[1], a, layer[OUTPUTS])
+    return loss_and_delta(
+        model.codes[2], model.codes[1], a, scratch.targets, scratch.weights, delta, layer[OUTPUTS], rows
+    )
+
+
+@kernel
+def load_targets(data, scratch, begin, count):
+    """targets[k, r] = y[order[begin + r], k] and the weights of the rows, 0 from `count` on."""
+    rows = panel_rows(scratch.tile)
+    one, n_targets = data.y.dtype.type(1), data.y.shape[1]
+    for r in range(rows):
+        scratch.weights[r] = 0
+    for r in range(rows):
+        row = data.order[begin + min(r, count - 1)]
+        if r < count:
+            scratch.weights[r] = data.weights[row] if data.weights.size else one
+        for k in range(n_targets):
+            scratch.targets[k * rows + r] = data.y[row, k]
+
+
+@kernel
+def load_inputs(data, scratch, layer, begin, panel, n_rows):
+    """x[i, r] = X[order[begin + panel * R + r], i]; lanes past the last row repeat it."""
+    rows = panel_rows(scratch.tile)
+    last = begin + n_rows - 1
+    for r in range(rows):
+        scratch.rows[r] = data.order[min(begin + panel * rows + r, last)]
+    gather_panel(data.X, scratch.rows, panel_of(scratch.tile, layer[X_AT], layer[X_WIDTH], panel))
+
+
+@kernel
+def backward(model, tile, first_panel, last_panel, n_rows):
+    """delta of every layer from delta of the output layer, each also row by row for the weight gradients."""
+    rows = panel_rows(tile)
+    for index in range(model.layers.shape[0] - 1, -1, -1):
+        layer = model.layers[index]
+        for panel in range(first_panel, last_panel):
+            delta = panel_of(tile, layer[DELTA_AT], layer[LD], panel)
+            transpose_panel(delta, panel_of(tile, layer[ROWS_AT], layer[LD], panel), layer[LD], layer[OUTPUTS])
+        if index > 0:
+            below = model.layers[index - 1]
+            propagate_back(layer, model, tile, below[DELTA_AT], first_panel, last_panel, n_rows)
+            for panel in range(first_panel, last_panel):
+                size = below[OUTPUTS] * rows
+                a = panel_of(tile, layer[X_AT], layer[X_WIDTH], panel)[:size]
+                multiply_derivative(model.codes[0], a, panel_of(tile, below[DELTA_AT], below[LD], panel)[:size])
+
+
+@kernel
+def forward_backward(model, data, scratch, begin, n_rows, panels, losses):
+    """Everything but the weight gradients, for panels[0] <= panel < panels[1] of the tile that starts at `begin`.
+
+    losses[panel] is the panel's sum of weight * loss.
+    """
+    first, last = panels
+    for panel in range(first, last):
+        load_inputs(data, scratch, model.layers[0], begin, panel, n_rows)
+    forward(model, scratch.tile, first, last, n_rows)
+    for panel in range(first, last):
+        losses[panel] = output_loss(model, data, scratch, begin, panel, n_rows)
+    backward(model, scratch.tile, first, last, n_rows)
+
+
+@kernel
+def chunk_gradient(model, chunk, tile, gradient, n_rows, fresh):
+    """Gradient (P,) of one chunk of weight rows, and of the bias that follows them, from a finished tile."""
+    layer, rows = model.layers[chunk[CHUNK_LAYER]], panel_rows(tile)
+    panels = (n_rows + rows - 1) // rows
+    x = tile[layer[X_AT] : layer[X_AT] + panels * layer[X_WIDTH] * rows]
+    delta_rows = tile[layer[ROWS_AT] : layer[ROWS_AT] + panels * layer[LD] * rows]
+    weights = gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]]
+    weight_gradient(layer, x, delta_rows, weights, chunk[CHUNK_FIRST], chunk[CHUNK_LAST], n_rows, fresh)
+    if chunk[CHUNK_HAS_BIAS]:
+        bias = gradient[layer[BIAS_AT] : layer[BIAS_AT] + layer[LD]]
+        bias_gradient(delta_rows, bias, layer[LD], n_rows, fresh)

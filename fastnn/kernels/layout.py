@@ -1,0 +1,136 @@
+"""Where everything lies: the flat parameter vector, the tile of activations, and how work is cut into pieces.
+
+Nothing here depends on the number of threads, so neither does any result.
+Legend: I inputs, O outputs of a layer, R rows of a panel, P numbers in the flat vector, `ld` the padded row length.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastnn.kernels.simd import PANEL_VECTORS, VECTOR_BITS
+
+# Columns of the layer table, one row a layer.
+(
+    INPUTS,  # I
+    OUTPUTS,  # O
+    LD,  # numbers from one row of W to the next
+    WEIGHTS_AT,  # start of W (I, ld) in the flat vector
+    BIAS_AT,  # start of b (ld,)
+    X_AT,  # start of the layer's input panels in a tile
+    X_WIDTH,  # features of one input panel, padding included
+    Z_AT,  # start of the output panels (they are the next layer's input)
+    Z_WIDTH,
+    DELTA_AT,  # start of the panels of dLoss/dz
+    ROWS_AT,  # start of the same, row by row: (rows of the tile, ld)
+    LAYER_FIELDS,
+) = range(12)
+
+# Columns of the chunk table: a chunk is a range of rows of one W, the unit of gradient and update.
+CHUNK_LAYER, CHUNK_FIRST, CHUNK_LAST, CHUNK_HAS_BIAS, CHUNK_FIELDS = range(5)
+
+ROW_MULTIPLE = 8  # weight rows and panel features are padded to it: no kernel has a remainder loop
+MAX_CHUNKS = 64
+CHUNK_NUMBERS = 1024  # a smaller chunk is not worth its call
+MAX_SHARDS = 8
+SHARD_ROWS = 64
+SHARD_TILE_BYTES = 192 * 1024  # a thread's tile stays in its L2 cache together with a small network
+SHARED_TILE_BYTES = 8 * 1024 * 1024  # a tile that all threads share stays in L3
+
+
+class Layout(NamedTuple):
+    """Tables for one network on one kind of vector."""
+
+    layers: np.ndarray  # (L, LAYER_FIELDS) int64, X_AT to ROWS_AT for a tile of `tile_panels` panels
+    chunks: np.ndarray  # (C, CHUNK_FIELDS) int64
+    n_parameters: int  # P, padding included
+    panel_rows: int  # R
+    tile_panels: int
+    tile_numbers: int  # size of a tile of activations, deltas and transposed deltas
+    shard_rows: int  # rows whose gradients are summed apart; all rows of a batch where threads share a tile
+
+
+def round_up(number, multiple):
+    return -(-number // multiple) * multiple
+
+
+def vector_lanes(dtype):
+    """Numbers of a NumPy dtype in one vector."""
+    return VECTOR_BITS // (8 * dtype.itemsize)
+
+
+def row_length(outputs, lanes):
+    """`ld`: whole vectors, at least 8 numbers, and no multiple of 256.
+
+    Rows that lie a power of two apart share few cache sets: 1024 -> 1024 ran at 53 GFLOP/s with ld = 1024 and at 82 with
+    ld = 1032 (benchmarks/micro/dense.py).
+    """
+    ld = round_up(outputs, max(lanes, ROW_MULTIPLE))
+    return ld + max(lanes, ROW_MULTIPLE) if ld % 128 == 0 else ld
+
+
+def parameter_table(sizes, lanes):
+    """The part of the layer table that describes the flat vector, and P."""
+    table, at = np.zeros((len(sizes) - 1, LAYER_FIELDS), dtype=np.int64), 0
+    for row, inputs, outputs in zip(table, sizes, sizes[1:], strict=False):
+        row[INPUTS], row[OUTPUTS], row[LD] = inputs, outputs, row_length(outputs, lanes)
+        row[WEIGHTS_AT], row[BIAS_AT] = at, at + round_up(inputs, ROW_MULTIPLE) * row[LD]
+        at = row[BIAS_AT] + row[LD]
+    return table, int(at)
+
+
+def row_numbers(table):
+    """Numbers that one row of data occupies in a tile."""
+    widths = [round_up(int(table[0, INPUTS]), ROW_MULTIPLE)]
+    widths += [3 * int(ld) for ld in table[:, LD]]
+    return sum(widths)
+
+
+def place_tile(table, panel_rows, tile_panels):
+    """Fill X_AT to ROWS_AT for tiles of `tile_panels` panels; return the numbers in a tile."""
+    rows = panel_rows * tile_panels
+    width, at = round_up(int(table[0, INPUTS]), ROW_MULTIPLE), 0
+    for row in table:
+        row[X_AT], row[X_WIDTH] = at, width
+        at += width * rows
+        width = row[Z_WIDTH] = row[LD]
+        row[Z_AT] = at
+    at += width * rows
+    for row in table:
+        row[DELTA_AT], row[ROWS_AT] = at, at + row[LD] * rows
+        at += 2 * row[LD] * rows
+    return int(at)
+
+
+def cut_chunks(table, n_parameters):
+    """Chunk table: row ranges of about P / 64 numbers, in the order of the flat vector."""
+    target, chunks = max(CHUNK_NUMBERS, n_parameters // MAX_CHUNKS), []
+    for layer, row in enumerate(table):
+        height, ld = round_up(int(row[INPUTS]), ROW_MULTIPLE), int(row[LD])
+        step = max(ROW_MULTIPLE, round_up(target // ld, ROW_MULTIPLE))
+        for first in range(0, height, step):
+            last = min(first + step, height)
+            chunks.append((layer, first, last, last == height))
+    return np.array(chunks, dtype=np.int64)
+
+
+def make_layout(sizes, dtype, batch_rows):
+    """Layout for layer sizes (inputs, ..., outputs), a NumPy dtype and batches of `batch_rows` rows.
+
+    A batch is cut into shards with gradients of their own where they are cheap: where the network has fewer numbers
+    than the shard's activations. Otherwise all threads share one tile and each computes a part of the gradient.
+    """
+    lanes = vector_lanes(dtype)
+    table, n_parameters = parameter_table(sizes, lanes)
+    panel_rows, numbers = PANEL_VECTORS * lanes, row_numbers(table)
+    shards = min(batch_rows // SHARD_ROWS, batch_rows * numbers // (4 * n_parameters), MAX_SHARDS)
+    panel_bytes = panel_rows * numbers * dtype.itemsize
+    if shards > 1:
+        shard_rows = round_up(-(-batch_rows // shards), panel_rows)
+        tile_panels = min(max(2, SHARD_TILE_BYTES // panel_bytes), -(-shard_rows // panel_rows))
+    else:
+        shard_rows = round_up(batch_rows, panel_rows)
+        tile_panels = min(max(8, SHARED_TILE_BYTES // panel_bytes), -(-batch_rows // panel_rows))
+    tile_numbers = place_tile(table, panel_rows, tile_panels)
+    chunks = cut_chunks(table, n_parameters)
+    return Layout(table, chunks, n_parameters, panel_rows, tile_panels, tile_numbers, shard_rows)

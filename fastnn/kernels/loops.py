@@ -1,0 +1,178 @@
+"""The entry points: training by batches and by samples, prediction. Loops only, no formula of its own.
+
+Every thread of a team makes the same call with its own rank; rank 0 alone changes the state, between two barriers.
+"""
+
+from fastnn.kernels.backprop import (
+    Data,
+    Scratch,
+    activate_output,
+    chunk_gradient,
+    forward,
+    forward_backward,
+    load_inputs,
+    panel_of,
+)
+from fastnn.kernels.dense import gather_panel, scatter_panel
+from fastnn.kernels.jit import entry, kernel
+from fastnn.kernels.layout import (
+    BIAS_AT,
+    CHUNK_FIRST,
+    CHUNK_HAS_BIAS,
+    CHUNK_LAST,
+    CHUNK_LAYER,
+    LD,
+    OUTPUTS,
+    WEIGHTS_AT,
+    Z_AT,
+    X_AT,
+    X_WIDTH,
+)
+from fastnn.kernels.optimizers import update
+from fastnn.kernels.schedule import begin_batch, check_finite, end_batch, judge
+from fastnn.kernels.simd import panel_rows
+from fastnn.kernels.state import (
+    AWAITS_SCORE,
+    BATCH,
+    BATCH_LOSS,
+    CURSOR,
+    GO,
+    N_ROWS,
+    N_SHARDS,
+    SHARD_ROWS,
+    SOLVER,
+    STATUS,
+)
+from fastnn.kernels.team import barrier
+
+
+@kernel
+def scratch_of(work, tile, rank):
+    return Scratch(work.tiles[tile], work.rows[rank], work.targets[rank], work.weights[rank])
+
+
+@kernel
+def shard_gradient(model, data, scratch, losses, gradient, chunks, first, last):
+    """Gradient (P,) of the rows order[first:last], tile by tile; returns their sum of weight * loss."""
+    rows = panel_rows(scratch.tile)
+    tile_rows, total = losses.size * rows, 0.0
+    for begin in range(first, last, tile_rows):
+        count = min(tile_rows, last - begin)
+        panels = (count + rows - 1) // rows
+        forward_backward(model, data, scratch, begin, count, (0, panels), losses)
+        for panel in range(panels):
+            total += losses[panel]
+        for chunk in range(chunks.shape[0]):
+            chunk_gradient(model, chunks[chunk], scratch.tile, gradient, count, begin == first)
+    return total
+
+
+@kernel
+def shared_gradient(rank, n_threads, model, moments, data, work, control):
+    """Gradient of the batch in tiles that all threads share: each takes some panels, then some chunks of weights."""
+    scratch, chunks = scratch_of(work, 0, rank), control.chunks
+    rows, ints = panel_rows(scratch.tile), control.ints
+    first, last = ints[CURSOR], min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
+    losses, tile_rows = work.losses[0], work.losses.shape[1] * rows
+    for begin in range(first, last, tile_rows):
+        count = min(tile_rows, last - begin)
+        panels = (count + rows - 1) // rows
+        mine = (panels * rank // n_threads, panels * (rank + 1) // n_threads)
+        forward_backward(model, data, scratch, begin, count, mine, losses)
+        barrier(control.barrier, n_threads)
+        if rank == 0:
+            for panel in range(panels):
+                control.reals[BATCH_LOSS] += losses[panel]
+        for chunk in range(len(chunks) * rank // n_threads, len(chunks) * (rank + 1) // n_threads):
+            chunk_gradient(model, chunks[chunk], scratch.tile, moments.gradients[0], count, begin == first)
+        barrier(control.barrier, n_threads)
+
+
+@kernel
+def batch_gradient(rank, n_threads, model, moments, data, work, control):
+    """Gradient of the batch at the cursor, in `n_shards` vectors that are still to be added."""
+    ints = control.ints
+    if ints[N_SHARDS] == 1:
+        shared_gradient(rank, n_threads, model, moments, data, work, control)
+        return
+    scratch = scratch_of(work, rank, rank)
+    last = min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
+    for shard in range(rank, ints[N_SHARDS], n_threads):
+        begin = ints[CURSOR] + shard * ints[SHARD_ROWS]
+        end = min(begin + ints[SHARD_ROWS], last)
+        control.shard_losses[shard] = shard_gradient(
+            model, data, scratch, work.losses[rank], moments.gradients[shard], control.chunks, begin, end
+        )
+    barrier(control.barrier, n_threads)
+    if rank == 0:
+        for shard in range(ints[N_SHARDS]):
+            control.reals[BATCH_LOSS] += control.shard_losses[shard]
+
+
+@kernel
+def update_range(solver, params, moments, n_shards, first, last, hyper):
+    """Add the shards' gradients in their order, then one step of the solver, on [first, last) of the flat vectors."""
+    gradient = moments.gradients[0][first:last]
+    for shard in range(1, n_shards):
+        other = moments.gradients[shard][first:last]
+        for i in range(gradient.size):
+            gradient[i] += other[i]
+    m = moments.first[first:last] if moments.first.size else moments.first
+    v = moments.second[first:last] if moments.second.size else moments.second
+    return update(solver, params[first:last], gradient, m, v, hyper)
+
+
+@kernel
+def update_chunks(rank, n_threads, model, moments, control):
+    """One step on this thread's chunks; the squares of their weights are kept for the reported loss."""
+    chunks, solver, n_shards = control.chunks, control.ints[SOLVER], control.ints[N_SHARDS]
+    for index in range(len(chunks) * rank // n_threads, len(chunks) * (rank + 1) // n_threads):
+        chunk = chunks[index]
+        layer = model.layers[chunk[CHUNK_LAYER]]
+        first = layer[WEIGHTS_AT] + chunk[CHUNK_FIRST] * layer[LD]
+        last = layer[WEIGHTS_AT] + chunk[CHUNK_LAST] * layer[LD]
+        control.squares[index] = update_range(solver, model.params, moments, n_shards, first, last, moments.hyper[0])
+        if chunk[CHUNK_HAS_BIAS]:
+            at = layer[BIAS_AT]
+            update_range(solver, model.params, moments, n_shards, at, at + layer[LD], moments.hyper[1])
+
+
+@entry
+def train(rank, n_threads, model, moments, data, work, control):
+    """Batches until the budget is used up or the run ends; first the verdict on a score that Python has brought."""
+    if rank == 0 and control.ints[STATUS] == AWAITS_SCORE:
+        judge(control.ints, control.reals)
+    while True:
+        if rank == 0:
+            begin_batch(data, moments, control)
+        barrier(control.barrier, n_threads)
+        if control.ints[GO] == 0:
+            return
+        batch_gradient(rank, n_threads, model, moments, data, work, control)
+        update_chunks(rank, n_threads, model, moments, control)
+        barrier(control.barrier, n_threads)
+        if rank == 0:
+            end_batch(control)
+            check_finite(model.params, control)
+
+
+@entry
+def predict(rank, n_threads, model, X, out, work, activated):
+    """out[n, o] = output of the network for X (n, I), or z of the output layer where `activated` is 0."""
+    scratch = scratch_of(work, rank, rank)
+    rows, n = panel_rows(scratch.tile), X.shape[0]
+    tile_rows = work.losses.shape[1] * rows
+    first, last = model.layers[0], model.layers[model.layers.shape[0] - 1]
+    for begin in range(rank * tile_rows, n, n_threads * tile_rows):
+        count = min(tile_rows, n - begin)
+        panels = (count + rows - 1) // rows
+        for panel in range(panels):
+            for r in range(rows):
+                scratch.rows[r] = min(begin + panel * rows + r, n - 1)
+            gather_panel(X, scratch.rows, panel_of(scratch.tile, first[X_AT], first[X_WIDTH], panel))
+        forward(model, scratch.tile, 0, panels, count)
+        for panel in range(panels):
+            a = panel_of(scratch.tile, last[Z_AT], last[LD], panel)
+            if activated:
+                activate_output(model.codes[1], a, last[OUTPUTS])
+            scatter_panel(a, out, begin + panel * rows, min(rows, count - panel * rows))

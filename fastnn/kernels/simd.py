@@ -1,0 +1,237 @@
+"""Explicit vectors: a block of LLVM vectors that lives in registers, as a Numba type with a few operations.
+
+LLVM vectorises plain loops well but fragile; a matrix product written with these blocks runs at the speed of a
+tuned BLAS at every size (numbers in docs/engine.md, script benchmarks/micro/dense.py).
+
+A `Block` has `rows` x `columns` vectors of `lanes` numbers. Positions (`at`, strides) count elements of the flat,
+contiguous memory of an array; they are not checked, whatever NUMBA_BOUNDSCHECK says: tests put guard zones around.
+"""
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import intrinsic, models, register_model
+
+
+def vector_bits():
+    """Width of the widest vector registers of the CPU that Numba compiles for, in bits."""
+    if config.CPU_FEATURES is not None:
+        features = {name: name in config.CPU_FEATURES.split(",") for name in ("+avx512f", "+avx")}
+        return 512 if features["+avx512f"] else 256 if features["+avx"] else 128
+    if config.CPU_NAME not in (None, llvm.get_host_cpu_name()):
+        return 128  # a named CPU without its features: every CPU that Numba runs on has vectors of 128 bits
+    features = llvm.get_host_cpu_features()
+    return 512 if features.get("avx512f") else 256 if features.get("avx") else 128
+
+
+VECTOR_BITS = vector_bits()
+PANEL_VECTORS = 2
+SQUARE = 0  # as `rows` of a block: as many rows as lanes
+
+
+class Block(types.Type):
+    """rows x columns vectors; the register tile of a kernel."""
+
+    def __init__(self, dtype, rows, columns, lanes):
+        self.dtype, self.rows, self.columns, self.lanes = dtype, rows, columns, lanes
+        super().__init__(name=f"Block({dtype}, {rows}x{columns}, {lanes})")
+
+    @property
+    def cells(self):
+        return [(row, column) for row in range(self.rows) for column in range(self.columns)]
+
+
+@register_model(Block)
+class BlockModel(models.PrimitiveModel):
+    def __init__(self, manager, block):
+        vector = ir.VectorType(manager.lookup(block.dtype).get_value_type(), block.lanes)
+        super().__init__(manager, block, ir.ArrayType(vector, block.rows * block.columns))
+
+
+def lanes_of(dtype):
+    """Numbers in one vector, e.g. 8 float32 with AVX2."""
+    return VECTOR_BITS // dtype.bitwidth
+
+
+def block_type(array, rows, columns):
+    if isinstance(rows, types.IntegerLiteral) and isinstance(columns, types.IntegerLiteral):
+        count = lanes_of(array.dtype)
+        return Block(array.dtype, rows.literal_value or count, columns.literal_value, count)
+    return None
+
+
+class Emitter:
+    """LLVM instructions for one block type; positions are LLVM integers."""
+
+    def __init__(self, context, builder, block):
+        self.context, self.builder, self.block = context, builder, block
+        self.vector = ir.VectorType(context.get_value_type(block.dtype), block.lanes)
+        self.bytes = block.dtype.bitwidth // 8
+
+    def empty(self):
+        return ir.Constant(self.context.get_value_type(self.block), ir.Undefined)
+
+    def pointer(self, array_type, array, at, offset=0):
+        data = self.context.make_array(array_type)(self.context, self.builder, array).data
+        return self.builder.gep(data, [self.builder.add(at, ir.Constant(at.type, offset))])
+
+    def load(self, pointer):
+        return self.builder.load(self.builder.bitcast(pointer, self.vector.as_pointer()), align=self.bytes)
+
+    def store(self, vector, pointer):
+        self.builder.store(vector, self.builder.bitcast(pointer, self.vector.as_pointer()), align=self.bytes)
+
+    def broadcast(self, pointer):
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        first = self.builder.insert_element(undefined, self.builder.load(pointer), ir.Constant(ir.IntType(32), 0))
+        return self.shuffle(first, undefined, [0] * self.block.lanes)
+
+    def shuffle(self, left, right, lanes):
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+        return self.builder.shuffle_vector(left, right, mask)
+
+    def get(self, value, row, column=0):
+        return self.builder.extract_value(value, row * self.block.columns + column)
+
+    def put(self, value, vector, row, column=0):
+        return self.builder.insert_value(value, vector, row * self.block.columns + column)
+
+    def pack(self, vectors):
+        value = self.empty()
+        for index, vector in enumerate(vectors):
+            value = self.builder.insert_value(value, vector, index)
+        return value
+
+    def multiply_add(self, left, right, addend):
+        # llvm.fmuladd, not llvm.fma: where the CPU has no fused instruction the latter is a library call.
+        name = f"llvm.fmuladd.v{self.block.lanes}f{self.block.dtype.bitwidth}"
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        return self.builder.call(
+            cgutils.get_or_insert_function(self.builder.module, kind, name), [left, right, addend]
+        )
+
+
+@intrinsic
+def lanes(typing, array):
+    """Numbers in one vector of the array's dtype."""
+    count = lanes_of(array.dtype)
+    return types.intp(array), lambda context, builder, sig, args: context.get_constant(types.intp, count)
+
+
+@intrinsic
+def panel_rows(typing, array):
+    """R, the rows of a panel: two vectors."""
+    count = PANEL_VECTORS * lanes_of(array.dtype)
+    return types.intp(array), lambda context, builder, sig, args: context.get_constant(types.intp, count)
+
+
+@intrinsic(prefer_literal=True)
+def block_broadcast(typing, values, rows, columns, at):
+    """block[m, v] = values[at + m] in every lane."""
+    block = block_type(values, rows, columns)
+
+    def generate(context, builder, sig, args):
+        emit = Emitter(context, builder, block)
+        vectors = [emit.broadcast(emit.pointer(sig.args[0], args[0], args[3], row)) for row in range(block.rows)]
+        return emit.pack([vectors[row] for row, _ in block.cells])
+
+    return block and (block(values, rows, columns, types.intp), generate)
+
+
+@intrinsic(prefer_literal=True)
+def block_zero(typing, like, rows, columns):
+    """block[m, v] = 0; `like` gives the dtype."""
+    block = block_type(like, rows, columns)
+    return block and (
+        block(like, rows, columns),
+        lambda context, builder, sig, args: ir.Constant(context.get_value_type(block), None),
+    )
+
+
+@intrinsic(prefer_literal=True)
+def block_load(typing, values, rows, columns, at, stride):
+    """block[m, v] = values[at + m * stride + v * lanes : + lanes]."""
+    block = block_type(values, rows, columns)
+
+    def generate(context, builder, sig, args):
+        emit, at, vectors = Emitter(context, builder, block), args[3], []
+        for _ in range(block.rows):
+            for column in range(block.columns):
+                vectors.append(emit.load(emit.pointer(sig.args[0], args[0], at, column * block.lanes)))
+            at = builder.add(at, args[4])
+        return emit.pack(vectors)
+
+    return block and (block(values, rows, columns, types.intp, types.intp), generate)
+
+
+@intrinsic
+def block_gather(typing, table, rows, at, column):
+    """block[m, 0] = table[rows[at + m], column : column + lanes] for m < lanes; table (n, I) and rows contiguous."""
+    block = Block(table.dtype, lanes_of(table.dtype), 1, lanes_of(table.dtype))
+
+    def generate(context, builder, sig, args):
+        emit, vectors = Emitter(context, builder, block), []
+        width = builder.extract_value(context.make_array(sig.args[0])(context, builder, args[0]).shape, 1)
+        for m in range(block.rows):
+            row = builder.load(emit.pointer(sig.args[1], args[1], args[2], m))
+            at = builder.add(builder.mul(row, width), args[3])
+            vectors.append(emit.load(emit.pointer(sig.args[0], args[0], at)))
+        return emit.pack(vectors)
+
+    return block(table, rows, types.intp, types.intp), generate
+
+
+@intrinsic
+def block_store(typing, block, values, at, stride):
+    """values[at + m * stride + v * lanes : + lanes] = block[m, v]."""
+
+    def generate(context, builder, sig, args):
+        emit, at = Emitter(context, builder, block), args[2]
+        for row in range(block.rows):
+            for column in range(block.columns):
+                pointer = emit.pointer(sig.args[1], args[1], at, column * block.lanes)
+                emit.store(emit.get(args[0], row, column), pointer)
+            at = builder.add(at, args[3])
+        return context.get_dummy_value()
+
+    return types.void(block, values, types.intp, types.intp), generate
+
+
+@intrinsic
+def block_multiply_add(typing, block, factors, at, stride, values, start):
+    """block[m, v] += factors[at + m * stride] * values[start + v * lanes : + lanes]."""
+
+    def generate(context, builder, sig, args):
+        emit, (value, factors_, at, stride_, values_, start_) = Emitter(context, builder, block), args
+        loaded = [
+            emit.load(emit.pointer(sig.args[4], values_, start_, column * block.lanes))
+            for column in range(block.columns)
+        ]
+        for row in range(block.rows):
+            factor = emit.broadcast(emit.pointer(sig.args[1], factors_, at))
+            for column in range(block.columns):
+                total = emit.multiply_add(factor, loaded[column], emit.get(value, row, column))
+                value = emit.put(value, total, row, column)
+            at = builder.add(at, stride_)
+        return value
+
+    return block(block, factors, types.intp, types.intp, values, types.intp), generate
+
+
+@intrinsic
+def block_transpose(typing, block):
+    """Block of lanes x 1: result[m][n] = block[n][m], in log2(lanes) rounds of pairwise interleaving."""
+
+    def generate(context, builder, sig, args):
+        emit, half = Emitter(context, builder, block), block.lanes // 2
+        low = [lane // 2 + (lane % 2) * block.lanes for lane in range(block.lanes)]
+        high = [lane + half for lane in low]
+        vectors = [emit.get(args[0], row) for row in range(block.rows)]
+        # Interleaving row j with row j + lanes/2 rotates the bits of (row, lane) by one; log2(lanes) times swaps them.
+        for _ in range(block.lanes.bit_length() - 1):
+            pairs = [(vectors[j], vectors[j + half]) for j in range(half)]
+            vectors = [emit.shuffle(a, b, mask) for a, b in pairs for mask in (low, high)]
+        return emit.pack(vectors)
+
+    return block(block), generate

@@ -1,0 +1,89 @@
+"""The state of training: everything that a compiled call reads, changes and leaves for the next call.
+
+All of it lies in arrays, so a call may stop after any number of batches and the next goes on, to the same bits.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# Fields of `Control.ints`.
+(
+    N_ROWS,
+    BATCH,  # rows of a batch
+    CURSOR,  # first row of the next batch; 0 starts an epoch
+    EPOCH,  # epochs done in this run
+    EPOCHS,  # epochs to do
+    SAMPLES_SEEN,
+    STEP,  # updates done
+    SOLVER,
+    SCHEDULE,
+    SHUFFLE,  # 1: shuffle the order at the start of each epoch
+    PATIENCE,  # epochs without improvement that are tolerated
+    NO_IMPROVEMENT,  # epochs without improvement so far
+    MONITOR,  # LOSS, or SCORE that Python writes to reals[MONITORED]
+    PAUSE,  # 1: return to Python after each epoch
+    STATUS,
+    BUDGET,  # batches that this call may still do
+    GO,  # 1 while the threads have a batch to do
+    N_SHARDS,  # of the batch at hand
+    SHARD_ROWS,
+    RATE_CUTS,  # times that the adaptive schedule has divided the rate
+    N_INTS,
+) = range(21)
+
+# Fields of `Control.reals`, all float64.
+(
+    RATE_INIT,
+    RATE,
+    BETA_1,  # momentum too
+    BETA_2,
+    EPSILON,
+    POWER_T,
+    ALPHA,
+    TOL,
+    BEST,  # best monitored value; smaller is better
+    MONITORED,
+    LOSS_SCALE,  # factor of the data term in reported losses
+    BATCH_LOSS,  # sum of weight * loss over the batch at hand
+    BATCH_WEIGHT,  # sum of weights over it
+    EPOCH_LOSS,  # sum over the epoch of batch loss * rows
+    N_REALS,
+) = range(15)
+
+LOSS, SCORE = range(2)
+RUNNING, AWAITS_SCORE, EPOCHS_DONE, STOPPED_IMPROVING, RATE_TOO_SMALL, DIVERGED = range(6)
+SMALLEST_RATE = 1e-6  # of the adaptive schedule
+RATE_CUT = 5.0
+
+
+class Control(NamedTuple):
+    """Scalars of the run and what the threads tell each other."""
+
+    ints: np.ndarray  # (N_INTS,) int64
+    reals: np.ndarray  # (N_REALS,) float64
+    loss_curve: np.ndarray  # (EPOCHS,) float64
+    key: np.ndarray  # (625,) uint32, Mersenne Twister state
+    chunks: np.ndarray  # (C, CHUNK_FIELDS) int64
+    squares: np.ndarray  # (C,) float64: sum of squared weights in each chunk
+    shard_losses: np.ndarray  # (MAX_SHARDS,) float64
+    barrier: np.ndarray  # where threads meet (team.py)
+
+
+class Moments(NamedTuple):
+    """Flat vectors beside the parameters, in the same layout."""
+
+    gradients: np.ndarray  # (shards, P)
+    first: np.ndarray  # (P,), or (0,) where the solver has none
+    second: np.ndarray  # (P,), or (0,)
+    hyper: np.ndarray  # (2, N_HYPER) of the step at hand, for weights and biases
+
+
+class Work(NamedTuple):
+    """Scratch memory, one row a thread."""
+
+    tiles: np.ndarray  # (tiles, tile_numbers)
+    rows: np.ndarray  # (threads, R) int64
+    targets: np.ndarray  # (threads, K * R)
+    weights: np.ndarray  # (threads, R)
+    losses: np.ndarray  # (threads, panels of a tile) float64

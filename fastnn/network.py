@@ -1,0 +1,231 @@
+"""A network: an architecture with its parameters. Forward propagation, loss and gradient."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnn import kernels
+from fastnn.architecture import Architecture
+from fastnn.engine import Predictor, Session, aligned_zeros
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def check_matrix(name: str, values: ArrayLike, dtype: np.dtype[Any], columns: int) -> NDArray[Any]:
+    """`values` as a finite C-contiguous matrix of `dtype` with `columns` columns."""
+    matrix = np.ascontiguousarray(values, dtype=dtype)
+    if matrix.ndim != 2 or matrix.shape[1] != columns:
+        raise ValueError(f"{name} must have the shape (n, {columns}); got {np.shape(values)}.")
+    if matrix.shape[0] == 0:
+        raise ValueError(f"{name} must have at least one row; got shape {matrix.shape}.")
+    if not np.isfinite(matrix).all():
+        raise ValueError(f"{name} must be finite; it holds NaN or infinity. Replace or drop those rows.")
+    return matrix
+
+
+def check_targets(architecture: Architecture, y: ArrayLike, n_rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Targets as the kernels take them: class numbers (n, 1) for softmax, otherwise (n, K)."""
+    outputs = architecture.layer_sizes[-1]
+    columns = 1 if architecture.output_activation == "softmax" else outputs
+    values = np.asarray(y)
+    matrix = check_matrix("y", values.reshape(-1, 1) if values.ndim == 1 else values, dtype, columns)
+    if len(matrix) != n_rows:
+        raise ValueError(f"y must have one row for each row of X, {n_rows}; got {len(matrix)}.")
+    if columns < outputs and not ((matrix >= 0) & (matrix < outputs) & (matrix == np.floor(matrix))).all():
+        raise ValueError(f"y must hold class numbers, integers in [0, {outputs}); got {np.unique(values)[:9]}.")
+    if architecture.loss == "cross_entropy" and not ((matrix >= 0) & (matrix <= 1)).all() and columns == outputs:
+        raise ValueError(f"y must lie in [0, 1] with logistic outputs; got values up to {matrix.max()}.")
+    if architecture.loss == "poisson" and (matrix < 0).any():
+        raise ValueError(f"y must be >= 0 with loss='poisson'; got {matrix.min()}.")
+    return matrix
+
+
+def check_weights(sample_weight: ArrayLike | None, n_rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Sample weights (n,), or (0,) where there are none."""
+    if sample_weight is None:
+        return np.empty(0, dtype=dtype)
+    weights = np.ascontiguousarray(sample_weight, dtype=dtype)
+    if weights.shape != (n_rows,):
+        raise ValueError(f"sample_weight must have the shape ({n_rows},); got {weights.shape}.")
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError("sample_weight must be finite and >= 0.")
+    if not weights.any():
+        raise ValueError("sample_weight must not be 0 for every row: nothing would be learned.")
+    return weights
+
+
+class Network:
+    """Parameters of an architecture.
+
+    All weights and biases lie in one flat vector, `parameters`, in the engine's padded layout; `weights` and `biases`
+    are views of it, so writing to them changes the network.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    dtype : float32 or float64
+
+    Attributes
+    ----------
+    parameters : ndarray (P,)
+    weights : list of ndarray (inputs, outputs), one a layer
+    biases : list of ndarray (outputs,), one a layer
+
+    Examples
+    --------
+    >>> from fastnn import Architecture, Network
+    >>> network = Network.initialize(Architecture((2, 3, 1)), seed=0)
+    >>> network.forward([[0.5, -1.0]]).shape
+    (1, 1)
+    >>> [a.shape for a in network.activations([[0.5, -1.0]])]
+    [(1, 2), (1, 3), (1, 1)]
+    """
+
+    def __init__(self, architecture: Architecture, *, dtype: Any = np.float32) -> None:
+        self.architecture = architecture
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in FLOATS:
+            raise ValueError(f"dtype must be float32 or float64; got {dtype!r}.")
+        lanes = kernels.layout.vector_lanes(self.dtype)
+        table, size = kernels.layout.parameter_table(architecture.layer_sizes, lanes)
+        self.parameters = aligned_zeros((size,), self.dtype)
+        self.weights, self.biases = views(table, self.parameters)
+        self.predictor = Predictor(architecture.layer_sizes, architecture.codes, self.parameters)
+
+    @classmethod
+    def initialize(cls, architecture: Architecture, *, seed: Any = None, dtype: Any = np.float32) -> "Network":
+        """Random parameters: uniform in +-sqrt(6 / (inputs + outputs)), 2 for logistic (Glorot & Bengio, 2010).
+
+        `seed` is None, an int or a ``numpy.random.RandomState``; scikit-learn draws the same numbers from it.
+        """
+        random = seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
+        network = cls(architecture, dtype=dtype)
+        factor = 2.0 if architecture.activation == "logistic" else 6.0
+        for weights, biases in zip(network.weights, network.biases, strict=True):
+            bound = np.sqrt(factor / sum(weights.shape))
+            weights[...] = random.uniform(-bound, bound, weights.shape)
+            biases[...] = random.uniform(-bound, bound, biases.shape)
+        return network
+
+    @classmethod
+    def from_arrays(
+        cls, architecture: Architecture, weights: Any, biases: Any, *, dtype: Any = None
+    ) -> "Network":
+        """A network with given parameters: weights (inputs, outputs) and biases (outputs,), one a layer."""
+        network = cls(architecture, dtype=dtype if dtype is not None else np.asarray(weights[0]).dtype)
+        network.assign(weights, biases)
+        return network
+
+    def assign(self, weights: Any, biases: Any) -> None:
+        """Copy weights and biases into the network; nothing is changed if a shape is wrong."""
+        for name, given, own in (("weights", weights, self.weights), ("biases", biases, self.biases)):
+            shapes, wanted = [np.shape(array) for array in given], [array.shape for array in own]
+            if shapes != wanted:
+                raise ValueError(f"{name} must have the shapes {wanted}; got {shapes}.")
+        for own, given in zip([*self.weights, *self.biases], [*weights, *biases], strict=True):
+            own[...] = given
+
+    def copy(self) -> "Network":
+        """A network with parameters of its own."""
+        other = type(self)(self.architecture, dtype=self.dtype)
+        other.parameters[...] = self.parameters
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
+        return self.copy()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The padded layout belongs to this machine: a pickle holds plain arrays.
+        plain = [np.ascontiguousarray(array) for array in (*self.weights, *self.biases)]
+        half = len(self.weights)
+        return _restore, (self.architecture, plain[:half], plain[half:], self.dtype)
+
+    def forward(self, X: ArrayLike, *, logits: bool = False, n_threads: int | None = None) -> NDArray[Any]:
+        """Output (n, K) for X (n, I); with `logits` the weighted sums before the output activation."""
+        matrix = check_matrix("X", X, self.dtype, self.architecture.layer_sizes[0])
+        return self.predictor(matrix, logits=logits, n_threads=n_threads)
+
+    def activations(self, X: ArrayLike) -> list[NDArray[Any]]:
+        """What every layer puts out for X (n, I): X itself, each hidden layer, the output."""
+        matrix = check_matrix("X", X, self.dtype, self.architecture.layer_sizes[0])
+        hidden, output, _ = self.architecture.codes
+        outputs = [matrix]
+        for index in range(1, len(self.weights) + 1):
+            code = output if index == len(self.weights) else hidden
+            part = Predictor(
+                self.architecture.layer_sizes[: index + 1], (hidden, code, 0), self.parameters
+            )
+            outputs.append(part(matrix, logits=False, n_threads=1))
+        return outputs
+
+    def loss(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, alpha: float = 0.0
+    ) -> float:
+        """Mean loss of the rows plus ``alpha / 2 * sum(weights**2) / sum(sample_weight)``."""
+        return self.loss_and_gradient(X, y, sample_weight, alpha=alpha)[0]
+
+    def loss_and_gradient(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, alpha: float = 0.0
+    ) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
+        """Loss as in `loss`, with its gradient by the weights (inputs, outputs) and biases (outputs,) of each layer.
+
+        `y` is (n,) or (n, K) real numbers, 0 and 1 for logistic outputs, class numbers (n,) for softmax.
+        """
+        matrix = check_matrix("X", X, self.dtype, self.architecture.layer_sizes[0])
+        targets = check_targets(self.architecture, y, len(matrix), self.dtype)
+        weights = check_weights(sample_weight, len(matrix), self.dtype)
+        return Gradient(self, matrix, targets, weights, alpha=alpha)()
+
+
+def views(table: NDArray[Any], vector: NDArray[Any]) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+    """Weights (I, O) and biases (O,) of each layer, without their padding, as views of a flat vector."""
+    names = kernels.layout
+    weights, biases = [], []
+    for row in table:
+        inputs, outputs, ld = int(row[names.INPUTS]), int(row[names.OUTPUTS]), int(row[names.LD])
+        at, bias_at = int(row[names.WEIGHTS_AT]), int(row[names.BIAS_AT])
+        weights.append(vector[at : at + inputs * ld].reshape(inputs, ld)[:, :outputs])
+        biases.append(vector[bias_at : bias_at + outputs])
+    return weights, biases
+
+
+def _restore(architecture: Architecture, weights: Any, biases: Any, dtype: Any) -> Network:
+    return Network.from_arrays(architecture, weights, biases, dtype=dtype)
+
+
+class Gradient:
+    """Loss and gradient of a network on fixed, checked data, as often as an optimizer asks for them."""
+
+    def __init__(
+        self,
+        network: Network,
+        X: NDArray[Any],
+        y: NDArray[Any],
+        sample_weight: NDArray[Any],
+        *,
+        alpha: float = 0.0,
+        loss_scale: float = 1.0,
+        n_threads: int | None = None,
+    ) -> None:
+        state, architecture = kernels.state, network.architecture
+        n = X.shape[0]
+        self._session = Session(architecture.layer_sizes, architecture.codes, network.parameters, n, n_threads)
+        self._data = kernels.backprop.Data(X, y, sample_weight, np.arange(n))
+        self._ints = np.zeros(state.N_INTS, dtype=np.int64)
+        self._ints[[state.N_ROWS, state.EPOCHS, state.SOLVER]] = n, 1, kernels.codes.GRADIENT_ONLY
+        self._reals = np.zeros(state.N_REALS)
+        self._reals[[state.ALPHA, state.LOSS_SCALE]] = alpha, loss_scale
+        self._loss = np.zeros(1)
+        self._control = self._session.control(self._ints, self._reals, self._loss, np.zeros(625, dtype=np.uint32))
+        empty = np.empty(0, dtype=network.dtype)
+        self._moments = self._session.moments(empty, empty)
+        self._views = views(self._session.layout.layers, self._session.gradients[0])
+
+    def __call__(self) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
+        state = kernels.state
+        self._ints[[state.CURSOR, state.EPOCH, state.STATUS, state.BUDGET]] = 0, 0, state.RUNNING, 1
+        with kernels.team.Team(self._session.n_threads) as team:
+            self._session.advance(team, self._moments, self._data, self._control)
+        weights, biases = self._views
+        return float(self._loss[0]), [w.copy() for w in weights], [b.copy() for b in biases]

@@ -1,0 +1,361 @@
+"""Training as a process: optimizer settings, the trainer that applies them, and what it records."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnn import kernels
+from fastnn.architecture import choose
+from fastnn.engine import Session, aligned_zeros
+from fastnn.kernels import codes
+from fastnn.network import Network, check_matrix, check_targets, check_weights
+
+SLICE_SECONDS = 0.06  # Python takes over this often: Ctrl-C, time limits, progress
+FIRST_SLICE_WORK = 1e9  # floating point operations before the speed is known
+CURVE_LENGTH = 1024  # epochs whose losses one call may record
+NEVER = 2**62
+AUTO_BATCH = 200  # rows of a batch with batch_size='auto', as in scikit-learn
+
+
+def check_number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
+    """`value`, if it is a real number in [low, high], or in (low, high] with `open_low`."""
+    valid = isinstance(value, Real) and not isinstance(value, bool) and low <= value <= high
+    if not valid or (open_low and value == low):
+        bracket = "(" if open_low else "["
+        raise ValueError(f"{name} must be a number in {bracket}{low:g}, {high:g}]; got {value!r}.")
+    return float(value)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Gradient descent, ``new = old - learning_rate * gradient``, with momentum if asked for.
+
+    ``schedule='invscaling'`` divides the rate after each epoch by ``(rows seen + 1)**power_t``; ``'adaptive'`` divides
+    it by 5 whenever training stops improving, until 1e-6.
+
+    Examples
+    --------
+    >>> from fastnn import SGD
+    >>> SGD(learning_rate=0.1, momentum=0.9).nesterov
+    False
+    """
+
+    learning_rate: float = 1e-3
+    momentum: float = 0.0
+    nesterov: bool = False
+    schedule: str = "constant"
+    power_t: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_number("learning_rate", self.learning_rate, 0, np.inf, open_low=True)
+        check_number("momentum", self.momentum, 0, 1)
+        check_number("power_t", self.power_t, 0, np.inf)
+        choose("schedule", self.schedule, tuple(codes.SCHEDULES))
+
+    @property
+    def code(self) -> int:
+        if self.momentum == 0:
+            return codes.SGD
+        return codes.NESTEROV if self.nesterov else codes.MOMENTUM
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba, 2015): a step for each parameter from running means of its gradient and squared gradient.
+
+    Examples
+    --------
+    >>> from fastnn import Adam
+    >>> Adam(learning_rate=0.01).beta_1
+    0.9
+    """
+
+    learning_rate: float = 1e-3
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        check_number("learning_rate", self.learning_rate, 0, np.inf, open_low=True)
+        check_number("beta_1", self.beta_1, 0, 1)
+        check_number("beta_2", self.beta_2, 0, 1)
+        check_number("epsilon", self.epsilon, 0, np.inf, open_low=True)
+
+    @property
+    def code(self) -> int:
+        return codes.ADAM
+
+
+@dataclass
+class History:
+    """One entry an epoch."""
+
+    loss: list[float] = field(default_factory=list)
+    score: list[float] = field(default_factory=list)
+
+
+def resolve_batch(batch_size: Any, n_rows: int) -> int:
+    """Rows of a batch: 'auto' (up to 200), 'full' (all), or an integer, at most all."""
+    if batch_size == "auto":
+        return min(AUTO_BATCH, n_rows)
+    if batch_size == "full":
+        return n_rows
+    if isinstance(batch_size, Integral) and not isinstance(batch_size, bool) and batch_size >= 1:
+        return min(int(batch_size), n_rows)
+    raise ValueError(f"batch_size must be 'auto', 'full' or an int >= 1; got {batch_size!r}.")
+
+
+class Trainer:
+    """Trains a network in place. Moments, learning rate and counters stay between runs.
+
+    Parameters
+    ----------
+    network : Network
+    optimizer : SGD or Adam
+    alpha : float
+        Strength of the L2 penalty on the weights.
+    batch_size : 'auto', 'full' or int
+        'auto' is 200 rows, 'full' gradient descent on all rows, 1 stochastic gradient descent.
+    shuffle : bool
+        Shuffle the rows before each epoch.
+    random_state : None, int or RandomState
+        Source of the shuffles.
+    tol, n_iter_no_change : float, int or inf
+        Training stops after more than `n_iter_no_change` epochs without an improvement of `tol`.
+    n_threads : int or None
+        None: as many as the work of a step is worth. The result doesn't depend on it.
+    loss_scale : float
+        Factor of the data term, not of the penalty, in the recorded losses.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnn import Adam, Architecture, Network, Trainer
+    >>> X = np.linspace(-1, 1, 100).reshape(-1, 1)
+    >>> network = Network.initialize(Architecture((1, 16, 1), activation="tanh"), seed=0)
+    >>> trainer = Trainer(network, Adam(learning_rate=0.01), random_state=0)
+    >>> trainer.run(X, X**2, epochs=100)
+    'max_iter'
+    >>> trainer.history.loss[-1] < trainer.history.loss[0]
+    True
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: SGD | Adam,
+        *,
+        alpha: float = 0.0,
+        batch_size: Any = "auto",
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        n_iter_no_change: float = 10,
+        n_threads: int | None = None,
+        loss_scale: float = 1.0,
+    ) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self.alpha = check_number("alpha", alpha, 0, np.inf)
+        resolve_batch(batch_size, 1)
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        given = isinstance(random_state, np.random.RandomState)
+        self.random_state = random_state if given else np.random.RandomState(random_state)
+        if n_threads is not None and not (isinstance(n_threads, Integral) and n_threads >= 1):
+            raise ValueError(f"n_threads must be None or an int >= 1; got {n_threads!r}.")
+        self.n_threads = n_threads
+        state = kernels.state
+        self._ints = np.zeros(state.N_INTS, dtype=np.int64)
+        self._reals = np.zeros(state.N_REALS)
+        self._ints[state.PATIENCE] = min(check_number("n_iter_no_change", n_iter_no_change, 1, np.inf), NEVER)
+        self._reals[state.TOL] = check_number("tol", tol, 0, np.inf)
+        self._reals[state.BEST] = np.inf
+        self._reals[state.ALPHA] = self.alpha
+        self._reals[state.LOSS_SCALE] = loss_scale
+        self._session: Session | None = None
+        self.history = History()
+        self.best: Network | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget moments, step count and learning rate; keep parameters, history and the count of idle epochs."""
+        state, optimizer = kernels.state, self.optimizer
+        self._ints[state.SOLVER] = optimizer.code
+        self._ints[state.STEP] = 0
+        self._reals[[state.RATE, state.RATE_INIT]] = optimizer.learning_rate
+        if isinstance(optimizer, Adam):
+            rest = optimizer.beta_1, optimizer.beta_2, optimizer.epsilon
+            self._reals[[state.BETA_1, state.BETA_2, state.EPSILON]] = rest
+        else:
+            self._reals[[state.BETA_1, state.POWER_T]] = optimizer.momentum, optimizer.power_t
+            self._ints[state.SCHEDULE] = codes.SCHEDULES[optimizer.schedule]
+        shape = self.network.parameters.shape
+        self.first = aligned_zeros(shape if optimizer.code != codes.SGD else (0,), self.network.dtype)
+        self.second = aligned_zeros(shape if optimizer.code == codes.ADAM else (0,), self.network.dtype)
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the last step; Adam's carries the bias correction."""
+        return float(self._reals[kernels.state.RATE])
+
+    @property
+    def samples_seen(self) -> int:
+        """Rows that the network has been trained on, each epoch counted."""
+        return int(self._ints[kernels.state.SAMPLES_SEEN])
+
+    @property
+    def best_loss(self) -> float:
+        """The smallest loss of an epoch, infinity before the first."""
+        return float(self._reals[kernels.state.BEST])
+
+    @property
+    def rate_cuts(self) -> int:
+        """How often the adaptive schedule has divided the learning rate."""
+        return int(self._ints[kernels.state.RATE_CUTS])
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs done in the last run."""
+        return int(self._ints[kernels.state.EPOCH])
+
+    def run(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        epochs: int,
+        score: Callable[[Network], float] | None = None,
+        on_epoch: Callable[["Trainer"], Any] | None = None,
+        max_time: float | None = None,
+    ) -> str:
+        """Train for up to `epochs` epochs on X (n, I) and y (see `Network.loss_and_gradient`).
+
+        `score(network)`, higher is better, decides on stopping in place of the loss; `best` keeps the best network.
+        `on_epoch(trainer)` is called after each epoch; True ends the run. `max_time` is in seconds.
+
+        Returns why the run ended: 'max_iter', 'no_improvement', 'rate_too_small', 'max_time', 'stopped',
+        'interrupted' (Ctrl-C) or 'diverged'.
+        """
+        network = self.network
+        matrix = check_matrix("X", X, network.dtype, network.architecture.layer_sizes[0])
+        targets = check_targets(network.architecture, y, len(matrix), network.dtype)
+        weights = check_weights(sample_weight, len(matrix), network.dtype)
+        if not (isinstance(epochs, Integral) and epochs >= 1):
+            raise ValueError(f"epochs must be an int >= 1; got {epochs!r}.")
+        return self.run_checked(
+            matrix, targets, weights, epochs=epochs, score=score, on_epoch=on_epoch, max_time=max_time
+        )
+
+    def run_checked(
+        self,
+        X: NDArray[Any],
+        y: NDArray[Any],
+        sample_weight: NDArray[Any],
+        *,
+        epochs: int,
+        score: Callable[[Network], float] | None = None,
+        on_epoch: Callable[["Trainer"], Any] | None = None,
+        max_time: float | None = None,
+    ) -> str:
+        """`run` for arrays that are known to be right: C-contiguous, of the network's dtype, y (n, K), weights or (0,)."""
+        session, state = self._session_for(resolve_batch(self.batch_size, len(X))), kernels.state
+        data = kernels.backprop.Data(X, y, sample_weight, np.arange(len(X)))
+        key = read_key(self.random_state)
+        ints = self._ints
+        ints[[state.N_ROWS, state.EPOCHS, state.CURSOR, state.EPOCH]] = len(X), epochs, 0, 0
+        ints[state.SHUFFLE] = self.shuffle
+        ints[state.MONITOR] = state.LOSS if score is None else state.SCORE
+        ints[state.PAUSE] = score is not None or on_epoch is not None
+        ints[state.STATUS] = state.RUNNING
+        control = session.control(ints, self._reals, np.zeros(min(epochs, CURVE_LENGTH)), key)
+        moments = session.moments(self.first, self.second)
+        deadline = np.inf if max_time is None else time.perf_counter() + max_time
+        team = kernels.team.Team(session.n_threads) if session.n_threads > 1 else None
+        try:
+            return self._slices(session, team, moments, data, control, score, on_epoch, deadline)
+        except KeyboardInterrupt:
+            return "interrupted"
+        finally:
+            if team is not None:
+                team.close()
+            write_key(self.random_state, key)
+
+    def _slices(
+        self,
+        session: Session,
+        team: Any,
+        moments: Any,
+        data: Any,
+        control: Any,
+        score: Callable[[Network], float] | None,
+        on_epoch: Callable[["Trainer"], Any] | None,
+        deadline: float,
+    ) -> str:
+        """Calls of the compiled loop, each of about SLICE_SECONDS, until the run ends."""
+        state, ints, done = kernels.state, self._ints, 0
+        batches_per_epoch = -(-int(ints[state.N_ROWS]) // session.batch_rows)
+        most = batches_per_epoch * len(control.loss_curve)
+        budget = min(most, max(1, int(FIRST_SLICE_WORK / session.step_work)))
+        while True:
+            start = time.perf_counter()
+            ints[state.BUDGET] = budget
+            session.advance(team, moments, data, control)
+            now = time.perf_counter()
+            budget = min(most, max(1, int(budget * min(4.0, SLICE_SECONDS / (now - start)))))
+            epoch = int(ints[state.EPOCH])
+            ended = epoch > done and ints[state.CURSOR] == 0
+            self.history.loss += [float(control.loss_curve[e % len(control.loss_curve)]) for e in range(done, epoch)]
+            done = epoch
+            if ended and ints[state.STATUS] == state.AWAITS_SCORE:
+                self._score(score, session, team, moments, data, control)
+            if ended and on_epoch is not None and on_epoch(self) is True:
+                return "stopped"
+            if ints[state.STATUS] != state.RUNNING:
+                return REASONS[int(ints[state.STATUS])]
+            if now > deadline:
+                return "max_time"
+
+    def _score(self, score: Any, session: Session, team: Any, moments: Any, data: Any, control: Any) -> None:
+        """Ask for the score of the network and let the compiled loop judge it."""
+        state, value = kernels.state, float(score(self.network))
+        if self.best is None or value > max(self.history.score):
+            self.best = self.network.copy()
+        self.history.score.append(value)
+        self._reals[state.MONITORED] = -value
+        self._ints[state.BUDGET] = 0
+        session.advance(team, moments, data, control)
+
+    def _session_for(self, batch_rows: int) -> Session:
+        if self._session is None or self._session.batch_rows != batch_rows:
+            network = self.network
+            self._session = Session(
+                network.architecture.layer_sizes,
+                network.architecture.codes,
+                network.parameters,
+                batch_rows,
+                self.n_threads,
+            )
+        return self._session
+
+
+# By kernels.state: EPOCHS_DONE, STOPPED_IMPROVING, RATE_TOO_SMALL, DIVERGED.
+REASONS = {2: "max_iter", 3: "no_improvement", 4: "rate_too_small", 5: "diverged"}
+
+
+def read_key(random_state: np.random.RandomState) -> NDArray[np.uint32]:
+    """Mersenne Twister state (625,) as the shuffle kernel takes it."""
+    _, words, position, *_ = random_state.get_state()
+    return np.append(words, np.uint32(position))
+
+
+def write_key(random_state: np.random.RandomState, key: NDArray[np.uint32]) -> None:
+    """Let `random_state` go on after the kernel's draws."""
+    name, _, _, *rest = random_state.get_state()
+    random_state.set_state((name, key[:-1], int(key[-1]), *rest))
