@@ -1,10 +1,19 @@
-"""Compiled entry points on disk.  First cut, see jit.py."""
+"""Machine code on disk: one file for each entry point and signature.
 
+A file's name is the SHA-256 of everything that decides what the machine code is, so nothing has to be
+compared or invalidated, and processes can't disturb each other: a file is complete or absent. Whatever goes
+wrong, the answer is to compile again. Files are unpickled, that is, executed: only those are read that nobody
+else can write.
+"""
+
+import functools
 import hashlib
 import os
 import pickle
 import sys
 import tempfile
+import time
+import warnings
 from pathlib import Path
 
 import llvmlite
@@ -13,66 +22,238 @@ import numpy as np
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
-counts = {"compiled": 0, "loaded": 0}
+FORMAT = 1
+DIGEST_BYTES = hashlib.sha256().digest_size
+MAX_AGE = 90 * 24 * 3600  # seconds since a file was last used
+MAX_BYTES = 256 * 2**20  # of all files together
+TOUCH_AFTER = 24 * 3600  # seconds between two notes that a file is in use
+
+# What changes machine code besides the sources and the CPU. Not all of Numba's configuration: joblib sets the
+# number of threads in its workers, and they shall find the same files.
+CONFIGURATION = (
+    *("OPT", "DEBUG", "DEBUGINFO_DEFAULT", "BOUNDSCHECK", "EXTEND_VARIABLE_LIFETIMES", "ENABLE_PROFILING"),
+    *("LOOP_VECTORIZE", "SLP_VECTORIZE", "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS", "DISABLE_INTEL_SVML"),
+)
+
+# Entry points of this process: compiled by it, and found on disk.
+statistics = {"compiled": 0, "loaded": 0}
+_once = {"warned": False, "swept": False}
+
+
+class CacheWarning(RuntimeWarning):
+    """Compiled code can't be kept, so every process compiles again."""
+
+
+class CacheError(OSError):
+    """No file can be read or written; the message says why."""
+
+
+def warn(reason):
+    """At most one warning a process: the first reason is the one to mend."""
+    if not _once["warned"]:
+        _once["warned"] = True
+        message = f"fastnn can't keep its compiled code, so every process compiles it again: {reason}. "
+        remedy = "To mend it, set FASTNN_CACHE_DIR to a folder that you, and nobody else, can write to."
+        warnings.warn(message + remedy, CacheWarning, stacklevel=2)
+
+
+def private(status):
+    """Whether nobody but us (and the administrator) can write what has this `os.stat` result."""
+    if not hasattr(os, "geteuid"):  # Windows: a user's folders are private by default, and modes say nothing
+        return True
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
+
+
+def prepared(folder):
+    """`folder`, made if need be; CacheError if code in it is not to be trusted."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if private(folder.stat()):
+            return folder
+    except OSError as error:
+        raise CacheError(f"{folder}: {error.strerror or error}") from error
+    raise CacheError(f"{folder} belongs to somebody else, or others may write to it (chmod go-w)")
+
+
+def default_folders():
+    """The folders that are tried, in this order, where FASTNN_CACHE_DIR is not set."""
+    if Path(os.environ.get("XDG_CACHE_HOME", "")).is_absolute():
+        yield Path(os.environ["XDG_CACHE_HOME"], "fastnn")
+    try:
+        if sys.platform == "win32":
+            yield Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local", "fastnn")
+        elif sys.platform == "darwin":
+            yield Path.home() / "Library" / "Caches" / "fastnn"
+        else:
+            yield Path.home() / ".cache" / "fastnn"
+    except RuntimeError:
+        pass  # this user has no home
+    user = os.geteuid() if hasattr(os, "geteuid") else os.environ.get("USERNAME", "user")
+    yield Path(tempfile.gettempdir(), f"fastnn-{user}")
+
+
+def usable_folder():
+    """The folder in use, made if need be; CacheError if there is none."""
+    if os.environ.get("FASTNN_CACHE_DIR"):
+        return prepared(Path(os.environ["FASTNN_CACHE_DIR"]).absolute())
+    reason = "there is no folder for it"
+    for folder in default_folders():
+        try:
+            if os.access(prepared(folder), os.W_OK | os.X_OK):
+                return folder
+            reason = f"{folder} is read-only"
+        except CacheError as error:
+            reason = str(error)
+    raise CacheError(reason)
 
 
 def cache_folder():
-    root = os.environ.get("FASTNN_CACHE_DIR")
-    return Path(root) if root else Path.home() / ".cache" / "fastnn"
+    """Folder of the compiled code, or None where there is none that can be used."""
+    try:
+        return usable_folder()
+    except OSError:
+        return None
 
 
-def sources_digest(folder):
-    digest = hashlib.sha256()
-    for path in sorted(Path(folder).glob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+class Sources:
+    """The source files of a folder as they were when its first entry point was defined."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.stamps = self.current_stamps()
+        digest = hashlib.sha256()
+        for name in self.stamps:
+            content = (folder / name).read_bytes()
+            digest.update(f"{name}:{len(content)}:".encode() + content)
+        self.digest = digest.hexdigest()
+
+    def current_stamps(self):
+        """Size and time of each file; CacheError where there is none, as in a zip archive."""
+        stamps = {}
+        for path in sorted(self.folder.rglob("*.py")):
+            status = path.stat()
+            stamps[path.relative_to(self.folder).as_posix()] = (status.st_size, status.st_mtime_ns)
+        if not stamps:
+            raise CacheError(f"there are no source files in {self.folder}")
+        return stamps
+
+    def check(self):
+        """CacheError unless the digest still tells which code this process has imported."""
+        if self.current_stamps() != self.stamps:
+            raise CacheError(f"source files in {self.folder} have changed since they were imported")
+
+
+@functools.cache
+def sources_in(folder):
+    """Sources of a folder, or None where they can't be read."""
+    try:
+        return Sources(folder)
+    except OSError:
+        return None
+
+
+def environment():
+    """Versions and settings that machine code depends on."""
+    settings = [(name, repr(getattr(numba.config, name, None))) for name in CONFIGURATION]
+    settings.append(("NUMBA_OPT", os.environ.get("NUMBA_OPT")))  # 3 and 'max' look the same in numba.config
+    return (sys.version, numba.__version__, llvmlite.__version__, np.__version__, settings)
+
+
+def read(path):
+    """Body of a file, or None if there is none or it is damaged."""
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            content = file.read()
+    except FileNotFoundError:
+        return None
+    if not private(status):
+        raise CacheError(f"{path} belongs to somebody else, or others may write to it")
+    digest, body = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+    if digest != hashlib.sha256(path.name.encode() + body).digest():
+        return None
+    if time.time() - status.st_mtime > TOUCH_AFTER:
+        os.utime(path)
+    return body
+
+
+def write(path, body):
+    """Put a file in its place in one step, so that a reader finds all of it or nothing."""
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    unfinished = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(hashlib.sha256(path.name.encode() + body).digest() + body)
+        unfinished.replace(path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        # Windows lets nobody replace a file while another process reads it; it has the same content then.
+        if not (sys.platform == "win32" and path.exists()):
+            raise
+
+
+def sweep(folder):
+    """Delete the files that were not used for longest: those past MAX_AGE, and what exceeds MAX_BYTES."""
+    files = sorted(((path.stat(), path) for path in folder.iterdir()), key=lambda item: -item[0].st_mtime)
+    total, now = 0, time.time()
+    for status, path in files:
+        total += status.st_size
+        if total > MAX_BYTES or now - status.st_mtime > MAX_AGE:
+            path.unlink(missing_ok=True)
 
 
 class EntryCache:
+    """What Numba's dispatcher asks for code before it compiles (`dispatcher._cache`), for one function."""
+
     def __init__(self, function):
-        self._function = function
-        self.cache_path = str(cache_folder())
+        self.function = function
+        folders = {Path(__file__).parent, Path(function.__code__.co_filename).parent}
+        self.sources = [sources_in(folder) for folder in sorted(folders)]
 
-    def enable(self):
-        pass
+    @property
+    def cache_path(self):
+        return str(cache_folder())
 
-    def disable(self):
-        pass
-
-    def flush(self):
-        pass
-
-    def _path(self, signature, codegen):
-        function = self._function
-        key = (
-            sources_digest(Path(function.__code__.co_filename).parent),
-            f"{function.__module__}.{function.__qualname__}",
-            str(signature),
-            codegen.magic_tuple(),
-            (sys.version, numba.__version__, llvmlite.__version__, np.__version__),
-        )
-        return cache_folder() / hashlib.sha256(repr(key).encode()).hexdigest()
+    def path(self, signature, codegen):
+        """The file for a signature; CacheError if there can't be one."""
+        for sources in self.sources:
+            if sources is None:
+                raise CacheError(f"the source files of {self.function.__module__} can't be read")
+            sources.check()
+        name = f"{self.function.__module__}.{self.function.__qualname__}"
+        digests = [sources.digest for sources in self.sources]
+        key = (FORMAT, digests, name, str(signature), codegen.magic_tuple(), environment())
+        return usable_folder() / hashlib.sha256(repr(key).encode()).hexdigest()
 
     def load_overload(self, signature, target_context):
+        """The compiled function for a signature, or None."""
         target_context.refresh()
         try:
-            content = self._path(signature, target_context.codegen()).read_bytes()
-            if hashlib.sha256(content[32:]).digest() != content[:32]:
+            body = read(self.path(signature, target_context.codegen()))
+            if body is None:
                 return None
-            result = CompileResult._rebuild(target_context, *pickle.loads(content[32:]))
-        except Exception:
+            result = CompileResult._rebuild(target_context, *pickle.loads(body))
+        except Exception as error:
+            warn(error)
             return None
-        counts["loaded"] += 1
+        statistics["loaded"] += 1
         return result
 
     def save_overload(self, signature, result):
-        counts["compiled"] += 1
+        """Keep a function that was just compiled."""
+        statistics["compiled"] += 1
         try:
-            path = self._path(signature, result.codegen)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            body = dumps(result._reduce())
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                file.write(hashlib.sha256(body).digest() + body)
-            os.replace(file.name, path)
-        except Exception:
-            return
+            if result.lifted or result.library.has_dynamic_globals:
+                raise CacheError(f"{self.function.__qualname__} refers to an address in this process")
+            path = self.path(signature, result.codegen)
+            write(path, dumps(result._reduce()))
+            if not _once["swept"]:
+                _once["swept"] = True
+                sweep(path.parent)
+        except Exception as error:
+            warn(error)
+
+    def enable(self):
+        """Part of the dispatcher's protocol; FASTNN_CACHE_DIR is the only switch."""
+
+    disable = flush = enable
