@@ -1,0 +1,228 @@
+"""Threads that stay together for a fit: Python threads inside compiled calls, meeting at a barrier.
+
+Every thread of a team makes the same call with its own rank, and kernels release the GIL. Not Numba's
+`parallel=True`: its workqueue aborts when two threads enter, its OpenMP layer kills forked children, and its
+sums depend on the number of threads.
+"""
+
+import contextlib
+import ctypes
+import sys
+import threading
+from concurrent.futures import Future, wait
+from queue import SimpleQueue
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from fastnn.kernels.jit import kernel
+
+# Positions in the barrier's array (BARRIER_SIZE,) int64. 128 bytes from each other and from everything else,
+# because cores fetch cache lines in pairs.
+ARRIVED, GENERATION, BARRIER_SIZE = 16, 32, 48
+SPINS = 1000  # looks at the generation before the core is offered to others; some 10 us
+
+if sys.platform == "win32":
+    _give_way = ctypes.windll.kernel32.SwitchToThread
+else:
+    _give_way = ctypes.CDLL(None).sched_yield
+# By name, so that code from the disk finds it in every process.
+llvm.add_symbol("fastnn_give_way", ctypes.cast(_give_way, ctypes.c_void_p).value)
+
+
+def new_barrier():
+    """State (BARRIER_SIZE,) of a barrier that nobody has reached."""
+    return np.zeros(BARRIER_SIZE, dtype=np.int64)
+
+
+def _is_state(array, position):
+    return (
+        isinstance(array, types.Array)
+        and (array.dtype, array.ndim, array.layout, array.mutable) == (types.int64, 1, "C", True)
+        and isinstance(position, types.IntegerLiteral)
+    )
+
+
+def _pointer(context, builder, array_type, array, position):
+    data = context.make_array(array_type)(context, builder, array).data
+    return cgutils.gep(builder, data, position.literal_value)
+
+
+@intrinsic(prefer_literal=True)
+def _add(typing, state, position, amount):
+    """state[position] += amount, in one step for all threads; returns the old value."""
+    if not _is_state(state, position):
+        return None
+
+    def generate(context, builder, sig, args):
+        pointer = _pointer(context, builder, sig.args[0], args[0], position)
+        return builder.atomic_rmw("add", pointer, args[2], "acq_rel")
+
+    return types.int64(state, position, types.int64), generate
+
+
+@intrinsic(prefer_literal=True)
+def _load(typing, state, position):
+    """state[position], and with it all that was written before it was stored: never hoisted out of a loop."""
+    if not _is_state(state, position):
+        return None
+
+    def generate(context, builder, sig, args):
+        return builder.load_atomic(_pointer(context, builder, sig.args[0], args[0], position), "acquire", 8)
+
+    return types.int64(state, position), generate
+
+
+@intrinsic(prefer_literal=True)
+def _store(typing, state, position, value):
+    """state[position] = value, visible after all that was written before."""
+    if not _is_state(state, position):
+        return None
+
+    def generate(context, builder, sig, args):
+        pointer = _pointer(context, builder, sig.args[0], args[0], position)
+        builder.store_atomic(args[2], pointer, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(state, position, types.int64), generate
+
+
+@intrinsic
+def _pause(typing):
+    """Tell the core that this is a loop that waits: its other hardware thread gets more of it."""
+
+    def generate(context, builder, sig, args):
+        number, void = ir.IntType(32), ir.VoidType()
+        architecture = llvm.get_process_triple().partition("-")[0]
+        if architecture in ("x86_64", "amd64", "i386", "i686"):
+            function = ir.FunctionType(void, []), "llvm.x86.sse2.pause"
+            builder.call(cgutils.get_or_insert_function(builder.module, *function), [])
+        elif architecture in ("aarch64", "arm64"):
+            function = ir.FunctionType(void, [number]), "llvm.aarch64.hint"
+            builder.call(cgutils.get_or_insert_function(builder.module, *function), [number(1)])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@intrinsic
+def _yield_core(typing):
+    """Offer the core to another thread that is ready to run."""
+
+    def generate(context, builder, sig, args):
+        function = ir.FunctionType(ir.IntType(32), []), "fastnn_give_way"
+        builder.call(cgutils.get_or_insert_function(builder.module, *function), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@kernel
+def barrier(state, n_threads):
+    """Wait until n_threads threads have come here. What each wrote before, all can read after.
+
+    `state` (BARRIER_SIZE,) int64, from `new_barrier`.
+    """
+    if n_threads == 1:
+        return
+    # Read before arriving: once the last has arrived, it moves on.
+    generation = _load(state, GENERATION)
+    if _add(state, ARRIVED, 1) == n_threads - 1:
+        _store(state, ARRIVED, 0)
+        _store(state, GENERATION, generation + 1)
+        return
+    spins = 0
+    while _load(state, GENERATION) == generation:
+        if spins < SPINS:
+            spins += 1
+            _pause()
+        else:
+            _yield_core()
+
+
+def _work(tasks):
+    """Life of a worker thread: one task after the other, until there is None."""
+    while (task := tasks.get()) is not None:
+        future, function, args = task
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(function(*args))
+            except BaseException as error:
+                future.set_exception(error)
+        del task, future, function, args  # while it waits, it keeps no arrays alive
+
+
+class Team:
+    """`n_threads` threads that run the same function together, for the length of a fit.
+
+    All ranks run in threads of the team while the caller waits. An interrupt can hit the caller between any
+    two instructions; if it called the ranks itself, it could leave the first ones at a barrier, waiting for
+    ever for the one that it never called. A team of one has no thread: its function runs in the caller.
+
+    >>> with Team(2) as team:
+    ...     team.run(print, "is a rank")  # doctest: +SKIP
+    0 is a rank
+    1 is a rank
+    """
+
+    def __init__(self, n_threads: int) -> None:
+        self.n_threads = n_threads
+        self._queues: list[SimpleQueue] = []
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> "Team":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for queue in self._queues:
+            queue.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._queues, self._threads = [], []
+
+    def run(self, function, *args) -> None:
+        """Call function(rank, *args) on every rank; return when all have returned.
+
+        An exception of a rank is raised here, after all ranks have returned, and so is an interrupt.
+        """
+        if self.n_threads == 1:
+            function(0, *args)
+            return
+        self._start()
+        everything: Future = Future()
+        try:
+            self._queues[0].put((everything, self._run_all, (function, args)))
+            everything.result()
+        finally:
+            # Left early by an interrupt: either nothing has begun, or all ranks return before it surfaces.
+            everything.cancel()
+            while not everything.done():
+                with contextlib.suppress(KeyboardInterrupt):
+                    wait([everything])
+
+    def _run_all(self, function, args):
+        """Rank 0: here, in a thread of the team, no interrupt comes between the ranks."""
+        others = [Future() for _ in range(1, self.n_threads)]
+        for rank, future in enumerate(others, start=1):
+            self._queues[rank].put((future, function, (rank, *args)))
+        try:
+            function(0, *args)
+        finally:
+            wait(others)
+        for future in others:
+            future.result()
+
+    def _start(self):
+        # A forked child has the objects but not the threads: it starts its own.
+        if not any(thread.is_alive() for thread in self._threads):
+            self._queues = [SimpleQueue() for _ in range(self.n_threads)]
+            self._threads = [
+                threading.Thread(target=_work, args=(queue,), name=f"fastnn-{rank}", daemon=True)
+                for rank, queue in enumerate(self._queues)
+            ]
+            for thread in self._threads:
+                thread.start()
