@@ -112,9 +112,9 @@ def _add_train(commands: Any) -> None:
     train.add_argument(
         "--batch-size",
         type=_batch_size,
-        default="auto",
+        default=32,
         metavar="ROWS",
-        help="a number, 'auto' (200) or 'full'",
+        help="of a step; 'full' for all (32)",
     )
     train.add_argument("--learning-rate", type=_positive, metavar="RATE", help="size of a step")
     train.add_argument("--epochs", type=_count, metavar="N", help="times through the data")
@@ -154,7 +154,7 @@ def _not_negative(text: str) -> float:
 
 
 def _batch_size(text: str) -> int | str:
-    return text if text in ("auto", "full") else _count(text)
+    return text if text == "full" else _count(text)
 
 
 def _checked(text: str, kind: Any, holds: Any, rule: str) -> Any:

@@ -122,9 +122,9 @@ class _EpochLines(io.TextIOBase):
 def train_sklearn(work: Work, recipe: Recipe, settings: Settings, show: Show) -> Record:
     """The same run by scikit-learn's MLPClassifier or MLPRegressor, within the time limit.
 
-    BLAS gets one thread or all, whichever was faster in a short trial: a second thread can double the speed of
-    a wide network and divide that of a small one by ten. Where the trial says that not even one epoch fits into
-    the limit, the one epoch goes over as many rows as do.
+    BLAS gets one thread or all, whichever was faster in a short trial: a second thread can double the speed
+    of a wide network and divide that of a small one by ten. Where the trial says that not even one epoch fits
+    into the limit, the one epoch goes over as many rows as do.
     """
     few = work.first(max(256, recipe.batch_size))
     trials = {}

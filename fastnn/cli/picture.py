@@ -42,7 +42,6 @@ def draw_comparison(pairs: Sequence[Pair], path: str, *, title: str) -> None:
             _draw_run(panel, record)
         _dress(panel)
     panels[0].set_ylabel("training loss (log scale)")
-    figure.supxlabel("training time in seconds, scoring not counted (log scale)", fontsize=10)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12)
     handles, labels = _legend(pairs)
     figure.legend(handles, labels, loc="outside lower center", ncols=5, frameon=False, handlelength=3.5)
@@ -64,6 +63,7 @@ def _dress(panel: Any) -> None:
     panel.set_yscale("log")
     for axis in (panel.xaxis, panel.yaxis):
         axis.set_major_formatter("{x:g}")
+    panel.set_xlabel("training time in seconds, scoring not counted (log scale)")
     panel.grid(True, which="major", color="#dddddd", linewidth=0.8)
     panel.spines[["top", "right"]].set_visible(False)
 

@@ -51,8 +51,8 @@ def notes(pairs: Sequence[Pair], *, goal: float, limit: float) -> str:
     ]
     if any(r.ending == "out of time" or r.share < 1 for pair in pairs for r in pair if r is not None):
         lines.append(
-            f"A run gets {limit:g} s. One with fewer epochs than the other library's ran out of it: its rows a "
-            "second are those of what it did, its score is the one it had by then, '>' means not reached by then."
+            f"A run gets {limit:g} s. One with fewer epochs than the other library's ran out of it: its rows "
+            "a second are those of what it did, its score the one it had by then; '>' means not reached yet."
         )
     slower = [f"{pair[0].recipe}" for pair in pairs if speed_ratio(pair) < 1]
     later = [f"{pair[0].recipe}" for pair in pairs if _lost_race(pair, goal)]
