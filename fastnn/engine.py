@@ -34,15 +34,20 @@ def aligned_length(numbers: int, dtype: Any) -> int:
     return -(-max(1, numbers) // line) * line
 
 
-def make_work(layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: int) -> Any:
+def make_work(
+    layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: int, by_sample: bool = False
+) -> Any:
     """Scratch memory for `n_threads` threads that share or own `n_tiles` tiles."""
     rows = layout.panel_rows
+    widest = int(layout.layers[:, kernels.layout.INPUTS].max()) if by_sample else 0
     return kernels.state.Work(
         tiles=aligned_zeros((n_tiles, aligned_length(layout.tile_numbers, dtype)), dtype),
         rows=np.zeros((n_threads, rows), dtype=np.int64),
         targets=aligned_zeros((n_threads, aligned_length(n_outputs * rows, dtype)), dtype),
         weights=aligned_zeros((n_threads, aligned_length(rows, dtype)), dtype),
         losses=np.zeros((n_threads, layout.tile_panels)),
+        actives=np.zeros((len(layout.layers), widest + 8), dtype=np.int64),
+        counts=np.zeros(len(layout.layers), dtype=np.int64),
     )
 
 
@@ -117,10 +122,11 @@ class Session:
         shards = -(-batch_rows // layout.shard_rows)
         limit = shards if shards > 1 else max(1, min(layout.tile_panels, len(layout.chunks)))
         work = 6.0 * params.size * batch_rows
-        self.n_threads = min(count_threads(work, STEP_WORK_PER_THREAD, n_threads), limit)
+        self.n_threads = 1 if batch_rows == 1 else min(count_threads(work, STEP_WORK_PER_THREAD, n_threads), limit)
         self.step_work = work + 20.0 * params.size
         self.model = make_model(layout, codes, params)
-        self.work = make_work(layout, sizes[-1], dtype, self.n_threads, self.n_threads if shards > 1 else 1)
+        tiles = self.n_threads if shards > 1 else 1
+        self.work = make_work(layout, sizes[-1], dtype, self.n_threads, tiles, by_sample=batch_rows == 1)
         self.gradients = aligned_zeros((shards, aligned_length(params.size, dtype)), dtype)
         self.hyper = np.zeros((2, kernels.optimizers.N_HYPER), dtype=dtype)
         self.squares = np.zeros(len(layout.chunks))
@@ -142,7 +148,9 @@ class Session:
 
     def advance(self, team: Any, moments: Any, data: Any, control: Any) -> None:
         """One call of the compiled loop: as many batches as the budget in `control` allows."""
-        if team is None:
+        if self.batch_rows == 1:
+            kernels.train_samples(self.model, moments, data, self.work, control)
+        elif team is None:
             kernels.train(0, 1, self.model, moments, data, self.work, control)
         else:
             team.run(kernels.train, self.n_threads, self.model, moments, data, self.work, control)

@@ -178,6 +178,7 @@ class Trainer:
         self._reals[state.BEST] = np.inf
         self._reals[state.ALPHA] = self.alpha
         self._reals[state.LOSS_SCALE] = loss_scale
+        self._reals[state.SHRINK] = 1.0
         self._session: Session | None = None
         self.history = History()
         self.best: Network | None = None

@@ -28,7 +28,9 @@ from fastnn.kernels.layout import (
     X_AT,
     X_WIDTH,
 )
-from fastnn.kernels.optimizers import update
+from fastnn.kernels.codes import SGD
+from fastnn.kernels.optimizers import SCALE, update
+from fastnn.kernels.sample import backward_sample, descend, fold, forward_sample, output_sample, sum_of_squares
 from fastnn.kernels.schedule import begin_batch, check_finite, end_batch, judge
 from fastnn.kernels.simd import panel_rows
 from fastnn.kernels.state import (
@@ -39,11 +41,21 @@ from fastnn.kernels.state import (
     GO,
     N_ROWS,
     N_SHARDS,
+    RATE,
+    ALPHA,
+    BATCH_WEIGHT,
+    BUDGET,
+    SHRINK,
+    SQUARES,
     SHARD_ROWS,
     SOLVER,
     STATUS,
 )
 from fastnn.kernels.team import barrier
+
+READS = ("data.X", "data.y", "data.weights", "model.layers", "control.chunks")
+# One sample at a time: the factor kept apart from the weights stays in a range where nothing overflows.
+SMALLEST_SHRINK, LARGEST_DECAY = 1e-3, 0.5
 
 
 @kernel
@@ -137,7 +149,7 @@ def update_chunks(rank, n_threads, model, moments, control):
             update_range(solver, model.params, moments, n_shards, at, at + layer[LD], moments.hyper[1])
 
 
-@entry
+@entry(reads=READS)
 def train(rank, n_threads, model, moments, data, work, control):
     """Batches until the budget is used up or the run ends; first the verdict on a score that Python has brought."""
     if rank == 0 and control.ints[STATUS] == AWAITS_SCORE:
@@ -156,7 +168,7 @@ def train(rank, n_threads, model, moments, data, work, control):
             check_finite(model.params, control)
 
 
-@entry
+@entry(reads=("X", "model"))
 def predict(rank, n_threads, model, X, out, work, activated):
     """out[n, o] = output of the network for X (n, I), or z of the output layer where `activated` is 0."""
     scratch = scratch_of(work, rank, rank)
@@ -176,3 +188,51 @@ def predict(rank, n_threads, model, X, out, work, activated):
             if activated:
                 activate_output(model.codes[1], a, last[OUTPUTS])
             scatter_panel(a, out, begin + panel * rows, min(rows, count - panel * rows))
+
+
+@kernel
+def sample_step(model, moments, data, work, control):
+    """Forward, backward and update for the sample at the cursor."""
+    ints, reals, real = control.ints, control.reals, model.params.dtype.type
+    tile, actives, counts = work.tiles[0], work.actives, work.counts
+    row = data.order[ints[CURSOR]]
+    x = data.X[row]
+    decay = reals[RATE] * reals[ALPHA] / reals[BATCH_WEIGHT]
+    lazy = ints[SOLVER] == SGD and decay < LARGEST_DECAY
+    if reals[SHRINK] != 1.0 and (not lazy or reals[SHRINK] < SMALLEST_SHRINK):
+        fold(model, reals)
+    if lazy and ints[CURSOR] == 0:
+        reals[SQUARES] = sum_of_squares(model)
+    shrink = reals[SHRINK]
+    forward_sample(model, tile, x, actives, counts, real(shrink))
+    reals[BATCH_LOSS] = reals[BATCH_WEIGHT] * output_sample(model, tile, data.y[row], work.weights[0])
+    if lazy:
+        next_shrink = shrink * (1.0 - decay)
+        control.squares[0] = reals[SQUARES] * shrink * shrink
+        scale = (real(shrink), real(next_shrink))
+        reals[SQUARES] += descend(model, tile, x, actives, counts, real(reals[RATE]), scale)
+        reals[SHRINK] = next_shrink
+    else:
+        # The data term of the gradient is divided by the weight that it is multiplied by.
+        moments.hyper[:, SCALE] = 1
+        backward_sample(model, tile, x, actives, counts, moments.gradients[0])
+        update_chunks(0, 1, model, moments, control)
+
+
+@entry(reads=READS)
+def train_samples(model, moments, data, work, control):
+    """As `train` with batches of one row, by kernels of their own. A budget of 0 leaves the weights readable."""
+    if control.ints[STATUS] == AWAITS_SCORE:
+        judge(control.ints, control.reals)
+    if control.ints[BUDGET] == 0 and control.reals[SHRINK] != 1.0:
+        fold(model, control.reals)
+    work.weights[0, 0] = 1
+    while True:
+        begin_batch(data, moments, control)
+        if control.ints[GO] == 0:
+            return
+        sample_step(model, moments, data, work, control)
+        end_batch(control)
+        if control.ints[CURSOR] == 0 and control.reals[SHRINK] != 1.0:
+            fold(model, control.reals)
+        check_finite(model.params, control)

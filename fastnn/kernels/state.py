@@ -48,8 +48,10 @@ import numpy as np
     BATCH_LOSS,  # sum of weight * loss over the batch at hand
     BATCH_WEIGHT,  # sum of weights over it
     EPOCH_LOSS,  # sum over the epoch of batch loss * rows
+    SHRINK,  # one sample at a time: weights are SHRINK * what the vector holds
+    SQUARES,  # and the sum of squares of what it holds
     N_REALS,
-) = range(15)
+) = range(17)
 
 LOSS, SCORE = range(2)
 RUNNING, AWAITS_SCORE, EPOCHS_DONE, STOPPED_IMPROVING, RATE_TOO_SMALL, DIVERGED = range(6)
@@ -87,3 +89,5 @@ class Work(NamedTuple):
     targets: np.ndarray  # (threads, K * R)
     weights: np.ndarray  # (threads, R)
     losses: np.ndarray  # (threads, panels of a tile) float64
+    actives: np.ndarray  # (L, widest input + 8) int64: inputs that are not 0, for one sample at a time
+    counts: np.ndarray  # (L,) int64: how many of them
