@@ -6,6 +6,7 @@ wrong, the answer is to compile again. Files are unpickled, that is, executed: o
 else can write.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -23,6 +24,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 FORMAT = 1
+SUFFIX = ".fastnn"
 DIGEST_BYTES = hashlib.sha256().digest_size
 MAX_AGE = 90 * 24 * 3600  # seconds since a file was last used
 MAX_BYTES = 256 * 2**20  # of all files together
@@ -37,7 +39,7 @@ CONFIGURATION = (
 
 # Entry points of this process: compiled by it, and found on disk.
 statistics = {"compiled": 0, "loaded": 0}
-_once = {"warned": False, "swept": False}
+_state = {"warned": False}
 
 
 class CacheWarning(RuntimeWarning):
@@ -50,8 +52,8 @@ class CacheError(OSError):
 
 def warn(reason):
     """At most one warning a process: the first reason is the one to mend."""
-    if not _once["warned"]:
-        _once["warned"] = True
+    if not _state["warned"]:
+        _state["warned"] = True
         message = f"fastnn can't keep its compiled code, so every process compiles it again: {reason}. "
         remedy = "To mend it, set FASTNN_CACHE_DIR to a folder that you, and nobody else, can write to."
         warnings.warn(message + remedy, CacheWarning, stacklevel=2)
@@ -128,7 +130,7 @@ class Sources:
         self.digest = digest.hexdigest()
 
     def current_stamps(self):
-        """Size and time of each file; CacheError where there is none, as in a zip archive."""
+        """Size and time of each file; CacheError where there are none, as in a zip archive."""
         stamps = {}
         for path in sorted(self.folder.rglob("*.py")):
             status = path.stat()
@@ -137,10 +139,9 @@ class Sources:
             raise CacheError(f"there are no source files in {self.folder}")
         return stamps
 
-    def check(self):
-        """CacheError unless the digest still tells which code this process has imported."""
-        if self.current_stamps() != self.stamps:
-            raise CacheError(f"source files in {self.folder} have changed since they were imported")
+    def unchanged(self):
+        """Whether the digest still tells which code this process has imported."""
+        return self.current_stamps() == self.stamps
 
 
 @functools.cache
@@ -179,7 +180,7 @@ def read(path):
 
 def write(path, body):
     """Put a file in its place in one step, so that a reader finds all of it or nothing."""
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=SUFFIX)
     unfinished = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -194,11 +195,14 @@ def write(path, body):
 
 def sweep(folder):
     """Delete the files that were not used for longest: those past MAX_AGE, and what exceeds MAX_BYTES."""
-    files = sorted(((path.stat(), path) for path in folder.iterdir()), key=lambda item: -item[0].st_mtime)
-    total, now = 0, time.time()
-    for status, path in files:
-        total += status.st_size
-        if total > MAX_BYTES or now - status.st_mtime > MAX_AGE:
+    files, total, now = [], 0, time.time()
+    for path in folder.glob(f"*{SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError):  # another process sweeps, too
+            status = path.stat()
+            files.append((status.st_mtime, status.st_size, path))
+    for used, size, path in sorted(files, reverse=True):
+        total += size
+        if total > MAX_BYTES or now - used > MAX_AGE:
             path.unlink(missing_ok=True)
 
 
@@ -207,7 +211,7 @@ class EntryCache:
 
     def __init__(self, function):
         self.function = function
-        folders = {Path(__file__).parent, Path(function.__code__.co_filename).parent}
+        folders = {Path(__file__).parent, Path(function.__code__.co_filename).absolute().parent}
         self.sources = [sources_in(folder) for folder in sorted(folders)]
 
     @property
@@ -215,28 +219,27 @@ class EntryCache:
         return str(cache_folder())
 
     def path(self, signature, codegen):
-        """The file for a signature; CacheError if there can't be one."""
-        for sources in self.sources:
-            if sources is None:
-                raise CacheError(f"the source files of {self.function.__module__} can't be read")
-            sources.check()
+        """The file for a signature, or None if sources were edited while this process runs."""
         name = f"{self.function.__module__}.{self.function.__qualname__}"
+        if None in self.sources:
+            raise CacheError(f"the source file of {name} can't be read")
+        if not all(sources.unchanged() for sources in self.sources):
+            return None
         digests = [sources.digest for sources in self.sources]
         key = (FORMAT, digests, name, str(signature), codegen.magic_tuple(), environment())
-        return usable_folder() / hashlib.sha256(repr(key).encode()).hexdigest()
+        return usable_folder() / (hashlib.sha256(repr(key).encode()).hexdigest() + SUFFIX)
 
     def load_overload(self, signature, target_context):
         """The compiled function for a signature, or None."""
         target_context.refresh()
         try:
-            body = read(self.path(signature, target_context.codegen()))
-            if body is None:
-                return None
-            result = CompileResult._rebuild(target_context, *pickle.loads(body))
+            path = self.path(signature, target_context.codegen())
+            body = read(path) if path else None
+            result = body and CompileResult._rebuild(target_context, *pickle.loads(body))
         except Exception as error:
             warn(error)
             return None
-        statistics["loaded"] += 1
+        statistics["loaded"] += result is not None
         return result
 
     def save_overload(self, signature, result):
@@ -246,9 +249,8 @@ class EntryCache:
             if result.lifted or result.library.has_dynamic_globals:
                 raise CacheError(f"{self.function.__qualname__} refers to an address in this process")
             path = self.path(signature, result.codegen)
-            write(path, dumps(result._reduce()))
-            if not _once["swept"]:
-                _once["swept"] = True
+            if path:
+                write(path, dumps(result._reduce()))
                 sweep(path.parent)
         except Exception as error:
             warn(error)

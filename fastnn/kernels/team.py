@@ -11,6 +11,7 @@ import sys
 import threading
 from concurrent.futures import Future, wait
 from queue import SimpleQueue
+from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -24,7 +25,9 @@ from fastnn.kernels.jit import kernel
 # Positions in the barrier's array (BARRIER_SIZE,) int64. 128 bytes from each other and from everything else,
 # because cores fetch cache lines in pairs.
 ARRIVED, GENERATION, BARRIER_SIZE = 16, 32, 48
-SPINS = 1000  # looks at the generation before the core is offered to others; some 10 us
+# Looks at the generation before the core is offered to others: 2 to 5 us. With 3 threads on 2 cores a barrier took
+# 4 us with 100 looks and 26 us with 1000; with 2 threads 0.1 us (benchmarks/micro/barrier.py).
+SPINS = 100
 
 if sys.platform == "win32":
     _give_way = ctypes.windll.kernel32.SwitchToThread
@@ -171,7 +174,7 @@ class Team:
 
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
-        self._queues: list[SimpleQueue] = []
+        self._queues: list[SimpleQueue[Any]] = []
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> "Team":
@@ -193,7 +196,7 @@ class Team:
             function(0, *args)
             return
         self._start()
-        everything: Future = Future()
+        everything: Future[None] = Future()
         try:
             self._queues[0].put((everything, self._run_all, (function, args)))
             everything.result()
@@ -218,11 +221,12 @@ class Team:
 
     def _start(self):
         # A forked child has the objects but not the threads: it starts its own.
-        if not any(thread.is_alive() for thread in self._threads):
-            self._queues = [SimpleQueue() for _ in range(self.n_threads)]
-            self._threads = [
-                threading.Thread(target=_work, args=(queue,), name=f"fastnn-{rank}", daemon=True)
-                for rank, queue in enumerate(self._queues)
-            ]
-            for thread in self._threads:
-                thread.start()
+        if self._threads and all(thread.is_alive() for thread in self._threads):
+            return
+        self._queues, self._threads = [], []
+        for rank in range(self.n_threads):
+            queue = SimpleQueue()
+            thread = threading.Thread(target=_work, args=(queue,), name=f"fastnn-{rank}", daemon=True)
+            thread.start()
+            self._queues.append(queue)
+            self._threads.append(thread)

@@ -1,0 +1,46 @@
+"""How many threads a computation may use."""
+
+from __future__ import annotations
+
+import os
+
+# The variables that joblib sets in its worker processes, and that people set to keep a program small. The first
+# is the one that scikit-learn's own threads obey.
+LIMITS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def usable_threads(requested: int | None = None) -> int:
+    """Number of threads to compute with, at least 1.
+
+    Parameters
+    ----------
+    requested : int or None
+        A positive number is taken as it is. None stands for what this process may use: its cores (as counted
+        by joblib, which knows containers and affinity), but no more than OMP_NUM_THREADS or NUMBA_NUM_THREADS
+        allow, and 1 in a worker of joblib that shares these cores with others and was given no number. Negative
+        numbers count down from there: -1 is the same as None, -2 leaves one free.
+
+    Examples
+    --------
+    >>> from fastnn.threads import usable_threads
+    >>> usable_threads(3)
+    3
+    """
+    if requested == 0:
+        raise ValueError("n_threads must be None, a positive number, or -1 for all cores; got 0.")
+    if requested is not None and requested > 0:
+        return requested
+    import joblib
+    from joblib.parallel import get_active_backend
+
+    limits = [int(text) for text in map(_first_number, LIMITS) if text.isdecimal() and int(text) > 0]
+    backend, _ = get_active_backend()
+    if not limits and backend.nesting_level:
+        limits = [1]
+    usable: int = min([joblib.cpu_count(), *limits])
+    return max(1, usable + 1 + (requested or -1))
+
+
+def _first_number(variable: str) -> str:
+    """OMP_NUM_THREADS may list a number for each level of nesting: "4,2"."""
+    return os.environ.get(variable, "").partition(",")[0].strip()
