@@ -1,0 +1,135 @@
+"""Training by SGD or Adam: one run of the engine's trainer, and its history as scikit-learn's attributes."""
+
+from __future__ import annotations
+
+import warnings
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+
+from fastnn.estimators._monitor import Monitor
+from fastnn.estimators._process import Process
+from fastnn.estimators._validation import Rows
+from fastnn.network import Network
+
+if TYPE_CHECKING:
+    from fastnn.estimators._base import BaseMLP
+    from fastnn.estimators._callbacks import FitHooks
+
+
+def train(
+    model: BaseMLP, rows: Rows, held_out: Rows | None, network: Network, hooks: FitHooks | None
+) -> Network:
+    """Train until `max_iter`, convergence, `max_time` or Ctrl-C, and describe it in the attributes."""
+    if model.early_stopping and held_out is None:
+        rows, held_out = _split(model, rows)
+    process = Process(model, network)
+    process.configure(model, rows.X.shape[0])
+    process.go_on(model)
+    epochs, best = len(process.history.loss), process.best_score
+    monitor = Monitor.when_needed(model, process, held_out, hooks)
+    status = process.train(
+        rows,
+        epochs=model.max_iter,
+        score=monitor.score if monitor is not None and model.early_stopping else None,
+        on_epoch=monitor.on_epoch if monitor is not None else None,
+        max_time=model.max_time,
+    )
+    if monitor is not None:
+        monitor.finish(status)
+    if process.best is not None and process.best_score > best:
+        network.parameters[...] = process.best.parameters
+    raise_if_not_finite(network)
+    model._online = False
+    _record(model, process, epochs)
+    _warn(model, status)
+    return network
+
+
+def train_once(model: BaseMLP, rows: Rows, network: Network) -> None:
+    """One epoch for `partial_fit`. If it diverges the parameters are put back and the moments forgotten."""
+    process: Process | None = model.__dict__.get("_optimizer")
+    if process is None:
+        process = Process(model, network)
+        process.go_on(model)
+    process.configure(model, rows.X.shape[0])
+    before, epochs = network.parameters.copy(), len(process.history.loss)
+    monitor = Monitor.when_needed(model, process, None, None)
+    status = process.train(rows, epochs=1, on_epoch=None if monitor is None else monitor.on_epoch)
+    if monitor is not None:
+        monitor.finish(status)
+    try:
+        raise_if_not_finite(network)
+    except ValueError:
+        network.parameters[...] = before
+        del process.history.loss[epochs:]
+        process.restart()
+        raise
+    model._online = True
+    _record(model, process, epochs)
+
+
+def resume(model: BaseMLP, network: Network, saved: dict[str, Any]) -> Process:
+    """The trainer of an unpickled model, with its moments, counters and rate."""
+    process = Process(model, network)
+    process.restore(saved)
+    process.history.loss = model.loss_curve_
+    return process
+
+
+def raise_if_not_finite(network: Network) -> None:
+    parameters = network.parameters
+    # One pass without an array of flags; a sum of squares that overflows takes the careful way.
+    if not isfinite(np.vdot(parameters, parameters)) and not np.isfinite(parameters).all():
+        raise ValueError(
+            "Solver produced non-finite parameter weights. The input data may contain large values and need"
+            " to be preprocessed."
+        )
+
+
+def _split(model: BaseMLP, rows: Rows) -> tuple[Rows, Rows]:
+    """Hold out `validation_fraction` of the rows, drawn as scikit-learn draws it."""
+    stratify = rows.y.astype(bool) if is_classifier(model) and model.n_outputs_ == 1 else None
+    training, held_out = train_test_split(
+        np.arange(rows.X.shape[0]),
+        random_state=model._random_state,
+        test_size=model.validation_fraction,
+        stratify=stratify,
+    )
+    if len(held_out) < 2:
+        raise ValueError(
+            "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+        )
+    return rows.take(training), rows.take(held_out)
+
+
+def _record(model: BaseMLP, process: Process, earlier: int) -> None:
+    """The history as fitted attributes. The lists are shared: `partial_fit` must not copy them every time."""
+    losses, scores = process.history.loss, process.history.score
+    model._optimizer = process
+    model.n_iter_ = len(losses) - earlier
+    model.loss_curve_ = losses
+    model.loss_ = losses[-1] if losses else np.inf
+    model.t_ = process.samples_seen
+    model._no_improvement_count = process.no_improvement_count
+    judged_by_score = model.early_stopping
+    model.best_loss_ = None if judged_by_score else process.best_loss
+    model.validation_scores_ = scores if judged_by_score else None
+    model.best_validation_score_ = process.best_score if judged_by_score else None
+
+
+def _warn(model: BaseMLP, status: str) -> None:
+    reached = {
+        "max_iter": f"Maximum iterations ({model.max_iter}) reached and",
+        "max_time": f"max_time ({model.max_time} s) reached after {model.n_iter_} epochs and",
+        "diverged": f"The loss became infinite or not a number after {model.n_iter_} epochs and",
+    }
+    if status in reached:
+        message = f"Stochastic Optimizer: {reached[status]} the optimization hasn't converged yet."
+        warnings.warn(message, ConvergenceWarning, stacklevel=2)
+    elif status == "interrupted":
+        warnings.warn("Training interrupted by user.", stacklevel=2)
