@@ -1,4 +1,4 @@
-"""exp, log, tanh and logistic of one number, float32 or float64, without a branch: LLVM vectorises loops over them.
+"""exp, log, tanh and logistic of one number, float32 or float64; without branches, so LLVM makes vectors of loops.
 
 Numba's own call the C library number by number, about ten times slower (benchmarks/micro/elementary.py).
 The order of operations carries the precision, hence `exact=True` throughout. `x` is one number everywhere.
@@ -19,14 +19,17 @@ LOG2_E = 1.4426950408889634
 # ln 2 in two parts: an exponent times the first is exact (Cephes expf.c and fdlibm e_exp.c).
 LN2_HIGH = 0.693359375, 6.93147180369123816490e-01
 LN2_LOW = -2.12194440e-4, 1.90821492927058770002e-10
-# Adding 1.5 * 2^(bits of the mantissa) rounds to an integer, and leaves it in the lowest bits; the exponent's bias
-# on top makes these bits the exponent field of a power of two.
+# Adding 1.5 * 2^(bits of the mantissa) rounds to an integer and leaves it in the lowest bits; the exponent's
+# bias on top makes these bits the exponent field of a power of two.
 MAGIC = 1.5 * 2.0**23 + 127, 1.5 * 2.0**52 + 1023
 
 # (e^r - 1 - r) / r^2 for |r| <= ln 2 / 2, least maximal relative error in e^r - 1: 1.4e-8 and 1.8e-17
 # (benchmarks/micro/minimax.py computes them).
 EXP_TERMS = (
-    (0.5000000062086477, 0.16666542793863576, 0.04166628139742366, 0.008366610602256835, 0.001394649716173204),
+    (
+        *(0.5000000062086477, 0.16666542793863576, 0.04166628139742366),
+        *(0.008366610602256835, 0.001394649716173204),
+    ),
     (
         *(0.5000000000000006, 0.16666666666666685, 0.04166666666657332, 0.008333333333314543),
         *(0.0013888888932484214, 0.00019841269903154779, 2.4801504312202677e-05),
@@ -56,7 +59,7 @@ def bit_pattern(number, integer):
 
 @intrinsic
 def number(typing, x, pair):
-    """pair[0] as float32 or pair[1] as float64, whichever x is: a bare 1.5 beside a float32 makes the loop double."""
+    """pair[0] as float32 or pair[1] as float64, as x is: a bare 1.5 beside a float32 makes the loop double."""
 
     def generate(context, builder, sig, args):
         value = builder.extract_value(args[1], 0 if sig.return_type == types.float32 else 1)
@@ -107,7 +110,7 @@ def split(typing, x):
         centred = builder.add(bits, ir.Constant(integer, (bias << mantissa)))
         centred = builder.sub(centred, bit_pattern(0.5**0.5, integer))
         biased = builder.lshr(centred, ir.Constant(integer, mantissa))
-        # There is no conversion of 64-bit integers before AVX-512: write the integer into the mantissa of 2^52.
+        # 64-bit integers have no conversion before AVX-512: write the integer into the mantissa of 2^52.
         base = 2.0**mantissa
         k = builder.bitcast(builder.or_(biased, bit_pattern(base, integer)), args[0].type)
         k = builder.fsub(k, ir.Constant(args[0].type, base + bias))
@@ -120,7 +123,7 @@ def split(typing, x):
 
 @intrinsic
 def maximum(typing, x, y):
-    """np.maximum: nan where either is nan. A comparison would do, but LLVM makes masked stores of it: 10x slower."""
+    """np.maximum: nan where either is nan. Of a comparison LLVM makes masked stores, 10x slower in relu."""
 
     def generate(context, builder, sig, args):
         name = f"llvm.maximum.f{sig.return_type.bitwidth}"

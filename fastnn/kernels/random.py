@@ -1,4 +1,4 @@
-"""The Mersenne Twister of NumPy's RandomState, number for number: a seed gives the batches that scikit-learn draws.
+"""The Mersenne Twister of NumPy's RandomState, number for number: the same seed, the batches of scikit-learn.
 
 `key` is uint32 (625,): the 624 words and the position of RandomState.get_state()[1:3].
 M. Matsumoto and T. Nishimura, ACM Transactions on Modeling and Computer Simulation 8 (1998), pages 3 to 30.
@@ -67,13 +67,13 @@ def random_interval(key, maximum):
 
 @kernel
 def shuffle(indices, key):
-    """Fisher-Yates: swap indices[i] and indices[j], j = random_interval(i), for i = n - 1, ..., 1.  indices (n,).
+    """Swap indices[i] and indices[j], j = random_interval(i), for i = n - 1, ..., 1.  indices (n,).
 
-    `sklearn.utils.shuffle` applies these swaps to 0, ..., n - 1 and gathers by the result, which is the same: swaps
-    move places, whatever lies there.
+    `sklearn.utils.shuffle` applies these swaps to 0, ..., n - 1 and gathers by the result, which is the same:
+    swaps move places, whatever lies there.
     """
-    # Not a call of `random_interval`: whether a draw fits can't be predicted, so a draw that doesn't swaps i with
-    # itself. 5 ns a number instead of 12, which is also NumPy's time (benchmarks/micro/shuffle.py).
+    # Not a call of `random_interval`: whether a draw fits can't be predicted, so a draw that doesn't swaps i
+    # with itself. 5 ns a number instead of 12, which is NumPy's time too (benchmarks/micro/shuffle.py).
     i, position = indices.shape[0] - 1, np.int64(key[WORDS])
     mask = mask_of(i)
     while i > 0:
