@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# The variables that joblib sets in its worker processes, and that people set to keep a program small. The first
-# is the one that scikit-learn's own threads obey.
+# The variables that joblib sets in its worker processes, and that people set to keep a program small. The
+# first is the one that scikit-learn's own threads obey.
 LIMITS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -17,7 +17,7 @@ def usable_threads(requested: int | None = None) -> int:
     requested : int or None
         A positive number is taken as it is. None stands for what this process may use: its cores (as counted
         by joblib, which knows containers and affinity), but no more than OMP_NUM_THREADS or NUMBA_NUM_THREADS
-        allow, and 1 in a worker of joblib that shares these cores with others and was given no number. Negative
+        allow, and 1 in a worker of joblib that shares the cores with others and was given no number. Negative
         numbers count down from there: -1 is the same as None, -2 leaves one free.
 
     Examples

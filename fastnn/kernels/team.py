@@ -5,11 +5,9 @@ Every thread of a team makes the same call with its own rank, and kernels releas
 sums depend on the number of threads.
 """
 
-import contextlib
 import ctypes
 import sys
 import threading
-from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from typing import Any
 
@@ -25,8 +23,8 @@ from fastnn.kernels.jit import kernel
 # Positions in the barrier's array (BARRIER_SIZE,) int64. 128 bytes from each other and from everything else,
 # because cores fetch cache lines in pairs.
 ARRIVED, GENERATION, BARRIER_SIZE = 16, 32, 48
-# Looks at the generation before the core is offered to others: 2 to 5 us. With 3 threads on 2 cores a barrier took
-# 4 us with 100 looks and 26 us with 1000; with 2 threads 0.1 us (benchmarks/micro/barrier.py).
+# Looks at the generation before the core is offered to others: 2 to 5 us. With 3 threads on 2 cores a barrier
+# took 4 us with 100 looks and 26 us with 1000; with 2 threads 0.1 us (benchmarks/micro/barrier.py).
 SPINS = 100
 
 if sys.platform == "win32":
@@ -147,16 +145,36 @@ def barrier(state, n_threads):
             _yield_core()
 
 
+class _Task:
+    """One call in a thread of a team. It runs once, however often it is queued.
+
+    Plain locks, because an interrupt inside `threading.Condition`, and so inside a `Future`, can leave it locked.
+    """
+
+    def __init__(self, function, args):
+        self.call = function, args
+        self.done, self.error = False, None
+        self.begun, self.finished = threading.Lock(), threading.Lock()
+        self.finished.acquire()
+
+    def run(self):
+        if not self.begun.acquire(blocking=False):
+            return
+        function, args = self.call
+        try:
+            function(*args)
+        except BaseException as error:
+            self.error = error
+        self.call = None
+        self.done = True
+        self.finished.release()
+
+
 def _work(tasks):
-    """Life of a worker thread: one task after the other, until there is None."""
+    """Life of a thread: one task after the other, until there is None."""
     while (task := tasks.get()) is not None:
-        future, function, args = task
-        if future.set_running_or_notify_cancel():
-            try:
-                future.set_result(function(*args))
-            except BaseException as error:
-                future.set_exception(error)
-        del task, future, function, args  # while it waits, it keeps no arrays alive
+        task.run()
+        del task  # while it waits, it keeps no arrays alive
 
 
 class Team:
@@ -196,28 +214,30 @@ class Team:
             function(0, *args)
             return
         self._start()
-        everything: Future[None] = Future()
-        try:
-            self._queues[0].put((everything, self._run_all, (function, args)))
-            everything.result()
-        finally:
-            # Left early by an interrupt: either nothing has begun, or all ranks return before it surfaces.
-            everything.cancel()
-            while not everything.done():
-                with contextlib.suppress(KeyboardInterrupt):
-                    wait([everything])
+        task, interrupt = _Task(self._run_all, (function, args)), None
+        while not task.done:
+            try:
+                self._queues[0].put(task)
+                task.finished.acquire()
+            except KeyboardInterrupt as error:
+                interrupt = error
+        failure = interrupt or task.error
+        if failure:
+            raise failure
 
     def _run_all(self, function, args):
         """Rank 0: here, in a thread of the team, no interrupt comes between the ranks."""
-        others = [Future() for _ in range(1, self.n_threads)]
-        for rank, future in enumerate(others, start=1):
-            self._queues[rank].put((future, function, (rank, *args)))
+        others = [_Task(function, (rank, *args)) for rank in range(1, self.n_threads)]
+        for queue, task in zip(self._queues[1:], others, strict=True):
+            queue.put(task)
         try:
             function(0, *args)
         finally:
-            wait(others)
-        for future in others:
-            future.result()
+            for task in others:
+                task.finished.acquire()
+        for task in others:
+            if task.error:
+                raise task.error
 
     def _start(self):
         # A forked child has the objects but not the threads: it starts its own.

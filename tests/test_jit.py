@@ -1,0 +1,168 @@
+"""Entry points: which arguments they take, and how often they compile."""
+
+import os
+import subprocess
+import sys
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import pytest
+
+from fastnn.kernels.jit import entry, kernel
+
+
+class Pair(NamedTuple):
+    matrix: np.ndarray
+    vector: np.ndarray
+    number: int
+
+
+@entry(reads=["pair"])
+def weigh(pair, out, scale):
+    for i in range(out.size):
+        out[i] = scale * pair.number * pair.matrix[i, 0] * pair.vector[i]
+
+
+def arguments(dtype=np.float64, *, writable=True):
+    arrays = np.full((3, 2), 2, dtype), np.arange(3, dtype=dtype)
+    for array in arrays:
+        array.flags.writeable = writable
+    return Pair(*arrays, 5), np.empty(3, dtype)
+
+
+@pytest.fixture(autouse=True)
+def own_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path))
+
+
+def test_flags_of_arrays_never_lead_to_another_compilation():
+    for dtype in (np.float32, np.float64):
+        for writable in (False, True):
+            pair, out = arguments(dtype, writable=writable)
+            weigh(pair, out, 0.5)
+            np.testing.assert_array_equal(out, [0, 5, 10])
+    assert len(weigh.dispatcher.overloads) == 2
+
+
+def test_memory_maps_are_arrays(tmp_path):
+    pair, out = arguments()
+    np.save(tmp_path / "matrix.npy", pair.matrix)
+    weigh(pair._replace(matrix=np.load(tmp_path / "matrix.npy", mmap_mode="r")), out, 1.0)
+    np.testing.assert_array_equal(out, [0, 10, 20])
+
+
+@pytest.mark.parametrize("scale", [2, 2.0, np.float32(2), np.int64(2)])
+def test_any_number_will_do_for_a_real_one(scale):
+    pair, out = arguments()
+    weigh(pair, out, 0.5)
+    weigh(pair, out, scale)
+    np.testing.assert_array_equal(out, [0, 20, 40])
+
+
+def in_fortran_order(pair, out):
+    return pair._replace(matrix=np.asfortranarray(pair.matrix)), out, 1.0
+
+
+def in_another_precision(pair, out):
+    return pair._replace(vector=pair.vector.astype(np.float32)), out, 1.0
+
+
+def in_one_dimension(pair, out):
+    return pair._replace(matrix=pair.vector), out, 1.0
+
+
+def with_a_fraction_for_an_integer(pair, out):
+    return pair._replace(number=1.5), out, 1.0
+
+
+def with_a_plain_tuple(pair, out):
+    return tuple(pair), out, 1.0
+
+
+def with_read_only_output(pair, out):
+    out.flags.writeable = False
+    return pair, out, 1.0
+
+
+def with_too_few(pair, out):
+    return pair, out
+
+
+@pytest.mark.parametrize(
+    "wrong, named",
+    [
+        (in_fortran_order, "pair.matrix"),
+        (in_another_precision, "pair"),
+        (in_one_dimension, "pair"),
+        (with_a_fraction_for_an_integer, "pair"),
+        (with_a_plain_tuple, "pair"),
+        (with_read_only_output, "out"),
+        (with_too_few, "3 arguments"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(wrong, named):
+    weigh(*arguments(), 1.0)
+    with pytest.raises(TypeError, match=named):
+        weigh(*wrong(*arguments()))
+
+
+def test_the_compiler_refuses_to_write_what_is_only_read():
+    @entry(reads=["x"])
+    def wrong(x):
+        x[0] = 1
+
+    with pytest.raises(numba.TypingError, match="readonly array"):
+        wrong(np.ones(1))
+
+
+def test_only_an_argument_can_be_read():
+    with pytest.raises(TypeError, match="'Y'"):
+
+        @entry(reads=["X", "Y"])
+        def wrong(X):
+            return X
+
+
+def test_kernels_keep_nan_and_inf():
+    @kernel
+    def classify(x):
+        return np.isnan(x), np.isinf(x)
+
+    assert classify(np.nan) == (True, False)
+    assert classify(-np.inf) == (False, True)
+
+
+def test_exact_kernels_keep_the_order_of_operations():
+    @kernel(exact=True)
+    def rounded(x, large):
+        return (x + large) - large
+
+    assert rounded(0.3, 2.0**52) == 0.0
+
+
+FORK = """
+import os, threading
+from numba.core.compiler_lock import global_compiler_lock
+import fastnn.kernels.jit
+
+held, done = threading.Event(), threading.Event()
+
+def compile_something():
+    with global_compiler_lock:
+        held.set()
+        done.wait(0.5)
+
+threading.Thread(target=compile_something).start()
+held.wait()
+child = os.fork()
+if child == 0:
+    os._exit(0 if global_compiler_lock._lock.acquire(timeout=5) else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_child_forked_during_a_compilation_can_compile():
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0

@@ -1,0 +1,241 @@
+"""Threads of a team: the barrier where they meet, and what happens when something goes wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from pathlib import Path
+
+import joblib
+import numba
+import numpy as np
+import pytest
+
+from fastnn.kernels.jit import kernel
+from fastnn.kernels.team import Team, barrier, new_barrier
+from fastnn.threads import usable_threads
+
+LINE = 16  # numbers from one thread's slot to the next, so that they don't share a cache line
+
+
+@kernel
+def exchange(rank, n_threads, state, slots, mistakes, rounds):
+    """Every thread writes its slot; after the barrier each must see what all others have written."""
+    for number in range(1, rounds + 1):
+        slots[rank * LINE] = number
+        barrier(state, n_threads)
+        for other in range(n_threads):
+            mistakes[rank] += slots[other * LINE] != number
+        barrier(state, n_threads)
+
+
+def check_exchange(team, rounds):
+    slots, mistakes = np.zeros(team.n_threads * LINE, np.int64), np.zeros(team.n_threads, np.int64)
+    team.run(exchange, team.n_threads, new_barrier(), slots, mistakes, rounds)
+    assert slots[::LINE].tolist() == [rounds] * team.n_threads
+    assert not mistakes.any()
+
+
+@pytest.mark.parametrize("n_threads, rounds", [(1, 1000), (2, 20000), (3, 3000), (4, 2000), (8, 500)])
+def test_after_a_barrier_every_thread_sees_what_all_have_written(n_threads, rounds):
+    with Team(n_threads) as team:
+        for _ in range(3):
+            check_exchange(team, rounds)
+
+
+def test_a_barrier_refuses_what_is_not_its_state():
+    with pytest.raises(numba.TypingError):
+        barrier(np.zeros(3), 2)
+
+
+def test_all_ranks_run_at_the_same_time():
+    meeting = threading.Barrier(3, timeout=30)
+    ranks = []
+
+    def meet(rank, number):
+        meeting.wait()
+        ranks.append((rank, number))
+
+    with Team(3) as team:
+        team.run(meet, 5)
+    assert sorted(ranks) == [(0, 5), (1, 5), (2, 5)]
+
+
+def test_a_team_keeps_its_threads_until_it_ends():
+    threads = set()
+
+    def note(rank):
+        threads.add((rank, threading.current_thread()))
+
+    with Team(2) as team:
+        for _ in range(5):
+            team.run(note)
+        assert len(threads) == 2
+    assert not any(thread.is_alive() for _, thread in threads)
+
+
+def test_a_team_of_one_runs_in_the_caller():
+    callers = []
+    with Team(1) as team:
+        team.run(lambda rank: callers.append(threading.current_thread()))
+    assert callers == [threading.current_thread()]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+def test_exceptions_are_raised_after_all_ranks_have_returned(n_threads):
+    returned = []
+
+    def fail_in_the_last(rank):
+        if rank == n_threads - 1:
+            raise ValueError(f"rank {rank}")
+        time.sleep(0.1)
+        returned.append(rank)
+
+    with Team(n_threads) as team:
+        with pytest.raises(ValueError, match=f"rank {n_threads - 1}"):
+            team.run(fail_in_the_last)
+        assert returned == list(range(n_threads - 1))
+        check_exchange(team, 10)
+
+
+def test_arrays_are_let_go_after_a_run():
+    class Big:
+        pass
+
+    released = threading.Event()
+    big = Big()
+    weakref.finalize(big, released.set)
+    with Team(2) as team:
+        team.run(lambda rank, array: None, big)
+        del big
+        assert released.wait(10)
+
+
+def test_teams_of_several_threads_do_not_disturb_each_other():
+    def work():
+        with Team(2) as team:
+            for _ in range(20):
+                check_exchange(team, 20)
+        finished.append(True)
+
+    finished = []
+    callers = [threading.Thread(target=work) for _ in range(3)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(finished) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process can't interrupt itself on Windows")
+def test_an_interrupt_surfaces_after_all_ranks_have_returned():
+    returned = []
+
+    def interrupted(rank):
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        returned.append(rank)
+
+    with Team(2) as team:
+        with pytest.raises(KeyboardInterrupt):
+            team.run(interrupted)
+        assert sorted(returned) == [0, 1]
+        check_exchange(team, 10)
+
+
+# Interrupts hit the caller at every moment of many short runs. A team that let one through between two ranks
+# would leave the first at the barrier, and this would never end.
+STORM = """
+import os, signal, threading, time
+from test_team import check_exchange
+from fastnn.kernels.team import Team
+
+armed, interrupts = False, 0
+
+def interrupt(*_):
+    global armed
+    if armed:
+        armed = False
+        raise KeyboardInterrupt
+
+def storm():
+    while True:
+        time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGINT)
+
+with Team(2) as team:
+    check_exchange(team, 1)
+    signal.signal(signal.SIGINT, interrupt)
+    threading.Thread(target=storm, daemon=True).start()
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        try:
+            armed = True
+            check_exchange(team, 1)
+            armed = False
+        except KeyboardInterrupt:
+            interrupts += 1
+    check_exchange(team, 1)
+os._exit(not interrupts)
+"""
+
+FORK = """
+import os
+from test_team import check_exchange
+from fastnn.kernels.team import Team
+
+with Team(2) as team:
+    check_exchange(team, 10)
+    child = os.fork()
+    check_exchange(team, 10)
+if child == 0:
+    os._exit(0)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("script", [pytest.param(STORM, id="interrupts"), pytest.param(FORK, id="fork")])
+def test_nothing_waits_for_ever(script):
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
+    assert subprocess.run(command, env=environment, timeout=60, check=False).returncode == 0
+
+
+class TestUsableThreads:
+    @pytest.fixture(autouse=True)
+    def machine(self, monkeypatch):
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+        monkeypatch.setattr(joblib, "cpu_count", lambda: 8)
+
+    @pytest.mark.parametrize(
+        "requested, expected", [(None, 8), (-1, 8), (-2, 7), (-20, 1), (1, 1), (3, 3), (20, 20)]
+    )
+    def test_requests(self, requested, expected):
+        assert usable_threads(requested) == expected
+
+    @pytest.mark.parametrize(
+        "limit, expected", [("3", 3), ("20", 8), ("2,4", 2), ("", 8), ("many", 8), ("0", 8)]
+    )
+    def test_limits_in_the_environment(self, limit, expected, monkeypatch):
+        monkeypatch.setenv("OMP_NUM_THREADS", limit)
+        assert usable_threads() == expected
+
+    def test_zero_threads_are_refused(self):
+        with pytest.raises(ValueError, match="n_threads"):
+            usable_threads(0)
+
+    def test_threads_of_joblib_share_the_cores(self):
+        parallel = joblib.Parallel(n_jobs=2, backend="threading")
+        assert parallel(joblib.delayed(usable_threads)() for _ in range(2)) == [1, 1]
+
+
+def test_worker_processes_of_joblib_keep_to_their_share():
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        assert joblib.Parallel(n_jobs=2)(joblib.delayed(usable_threads)() for _ in range(2)) == [1, 1]
