@@ -39,8 +39,26 @@ def multiply_derivative(code, activated, delta):
 
 
 @kernel
+def softmax_rows(z, n_outputs, width):
+    """`softmax_panel` row by row, for any width: 1 for a single row, where z is (O,)."""
+    size = n_outputs * width
+    for r in range(width):
+        highest, total = z[r], z.dtype.type(0)
+        for i in range(r, size, width):
+            highest = elementary.maximum(highest, z[i])
+        for i in range(r, size, width):
+            z[i] = elementary.exp(z[i] - highest)
+            total += z[i]
+        for i in range(r, size, width):
+            z[i] /= total
+
+
+@kernel
 def softmax_panel(z, n_outputs, width):
-    """z[o, r] = e^(z[o, r] - max_o z[o, r]) / sum_o of the same.  z (O, width), width whole vectors."""
+    """z[o, r] = e^(z[o, r] - max_o z[o, r]) / sum_o of the same.  z (O, width), flat."""
+    if width % lanes(z) != 0:
+        softmax_rows(z, n_outputs, width)
+        return
     # Explicit vectors along the rows: 130 ns for 10 outputs and 16 rows of float32, 380 without
     # (benchmarks/micro/elementary.py).
     size = n_outputs * width
@@ -58,16 +76,3 @@ def softmax_panel(z, n_outputs, width):
             total = block_sum(total, block_load(z, 1, 1, i, 0))
         for i in range(r, size, width):
             block_store(block_quotient(block_load(z, 1, 1, i, 0), total), z, i, 0)
-
-
-@kernel
-def softmax_row(z):
-    """z[o] = e^(z[o] - max z) / sum of the same.  z (O,): the outputs of one row."""
-    highest, total = z[0], z.dtype.type(0)
-    for o in range(1, z.shape[0]):
-        highest = elementary.maximum(highest, z[o])
-    for o in range(z.shape[0]):
-        z[o] = elementary.exp(z[o] - highest)
-        total += z[o]
-    for o in range(z.shape[0]):
-        z[o] /= total

@@ -1,4 +1,4 @@
-"""exp, log, tanh and logistic of one number, float32 or float64; without branches, so LLVM makes vectors of loops.
+"""exp, log, tanh and logistic of one number, float32 or float64, without branches: loops become vectors.
 
 Numba's own call the C library number by number, about ten times slower (benchmarks/micro/elementary.py).
 The order of operations carries the precision, hence `exact=True` throughout. `x` is one number everywhere.
@@ -59,7 +59,7 @@ def bit_pattern(number, integer):
 
 @intrinsic
 def number(typing, x, pair):
-    """pair[0] as float32 or pair[1] as float64, as x is: a bare 1.5 beside a float32 makes the loop double."""
+    """pair[0] as float32 or pair[1] as float64, as x is: a bare 1.5 would turn a loop of float32 to double."""
 
     def generate(context, builder, sig, args):
         value = builder.extract_value(args[1], 0 if sig.return_type == types.float32 else 1)
