@@ -148,7 +148,7 @@ def barrier(state, n_threads):
 class _Task:
     """One call in a thread of a team. It runs once, however often it is queued.
 
-    Plain locks, because an interrupt inside `threading.Condition`, or a `Future`, can leave it locked for ever.
+    Plain locks: an interrupt inside `threading.Condition`, or a `Future`, can leave it locked for ever.
     """
 
     def __init__(self, function, args):
