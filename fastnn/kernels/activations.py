@@ -39,40 +39,35 @@ def multiply_derivative(code, activated, delta):
 
 
 @kernel
-def softmax_rows(z, n_outputs, width):
-    """`softmax_panel` row by row, for any width: 1 for a single row, where z is (O,)."""
-    size = n_outputs * width
-    for r in range(width):
-        highest, total = z[r], z.dtype.type(0)
-        for i in range(r, size, width):
-            highest = elementary.maximum(highest, z[i])
-        for i in range(r, size, width):
-            z[i] = elementary.exp(z[i] - highest)
-            total += z[i]
-        for i in range(r, size, width):
-            z[i] /= total
-
-
-@kernel
 def softmax_panel(z, n_outputs, width):
     """z[o, r] = e^(z[o, r] - max_o z[o, r]) / sum_o of the same.  z (O, width), flat."""
-    if width % lanes(z) != 0:
-        softmax_rows(z, n_outputs, width)
-        return
     # Explicit vectors along the rows: 130 ns for 10 outputs and 16 rows of float32, 380 without
-    # (benchmarks/micro/elementary.py).
-    size = n_outputs * width
-    for r in range(0, width, lanes(z)):
+    # (benchmarks/micro/elementary.py). Rows that fill no vector follow one by one: with width 1 the only one.
+    size, step = n_outputs * width, lanes(z)
+    vectors = width - width % step
+    for r in range(0, vectors, step):
         highest = block_load(z, 1, 1, r, 0)
         for i in range(r + width, size, width):
             highest = block_maximum(highest, block_load(z, 1, 1, i, 0))
         for i in range(r, size, width):
             block_store(block_difference(block_load(z, 1, 1, i, 0), highest), z, i, 0)
+    for r in range(vectors, width):
+        most = z[r]
+        for i in range(r + width, size, width):
+            most = elementary.maximum(most, z[i])
+        for i in range(r, size, width):
+            z[i] -= most
     for i in range(size):
         z[i] = elementary.exp(z[i])
-    for r in range(0, width, lanes(z)):
+    for r in range(0, vectors, step):
         total = block_load(z, 1, 1, r, 0)
         for i in range(r + width, size, width):
             total = block_sum(total, block_load(z, 1, 1, i, 0))
         for i in range(r, size, width):
             block_store(block_quotient(block_load(z, 1, 1, i, 0), total), z, i, 0)
+    for r in range(vectors, width):
+        whole = z.dtype.type(0)
+        for i in range(r, size, width):
+            whole += z[i]
+        for i in range(r, size, width):
+            z[i] /= whole

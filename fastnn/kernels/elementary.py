@@ -59,7 +59,7 @@ def bit_pattern(number, integer):
 
 @intrinsic
 def number(typing, x, pair):
-    """pair[0] as float32 or pair[1] as float64, as x is: a bare 1.5 would turn a loop of float32 to double."""
+    """pair[0] as float32 or pair[1] as float64, as x is: a bare 1.5 would turn float32 to double."""
 
     def generate(context, builder, sig, args):
         value = builder.extract_value(args[1], 0 if sig.return_type == types.float32 else 1)
