@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
         return _fail(_unknown_command(arguments[0]))
     try:
-        options = _parser().parse_args(arguments)
+        options = _parser().parse_args(arguments or ["--help"])
         # A command is imported when it runs: --help answers without waiting for scikit-learn or Numba.
         code: int = import_module(f"fastnn.cli.{options.command}").run(options)
     except SystemExit as stop:

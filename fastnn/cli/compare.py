@@ -6,15 +6,12 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from statistics import median
-from time import perf_counter
 
-from fastnn.cli.contenders import Interrupted, Settings, train_fastnn, train_sklearn
+from fastnn.cli.contenders import Interrupted, Settings, train_fastnn, train_sklearn, warm_up
 from fastnn.cli.picture import check_drawable, draw_comparison
 from fastnn.cli.progress import Progress
 from fastnn.cli.recipes import GOALS, Recipe, recipes
-from fastnn.cli.record import Record
 from fastnn.cli.table import Pair, notes, render
 from fastnn.cli.work import Work, prepare
 from fastnn.datasets import load
@@ -38,9 +35,7 @@ def run(options: argparse.Namespace) -> int:
     interrupted = False
     try:
         progress.say(f"{work.describe()}; hidden layers {options.hidden}, seed {options.seed}")
-        progress.say(
-            f"warm-up: fastnn's kernels ready after {_warm_up(work, ways, settings):.1f} s (not counted)"
-        )
+        progress.say(warm_up(work, ways, settings))
         _measure(work, ways, settings, progress, pairs)
     except (Interrupted, KeyboardInterrupt):
         interrupted = True
@@ -69,20 +64,6 @@ def _measure(
         theirs = train_sklearn(work, recipe, settings, progress.epoch)
         pairs[-1] = (ours, theirs)
         progress.finish(theirs)
-
-
-def _warm_up(work: Work, ways: Sequence[Recipe], settings: Settings) -> float:
-    """One short run of everything, so that no run pays for compilation later; seconds taken."""
-    part = work.first(256)
-    short = [replace(way, epochs=1, batch_size=min(way.batch_size, len(part.X_train))) for way in ways]
-    started = perf_counter()
-    for recipe in short:
-        train_fastnn(part, recipe, settings, _show_nothing)
-    return perf_counter() - started
-
-
-def _show_nothing(record: Record) -> None:
-    pass
 
 
 def _goal(work: Work, pairs: Sequence[Pair]) -> float:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def train_fastnn(work: Work, recipe: Recipe, settings: Settings, show: Show) -> 
         network,
         Adam(recipe.learning_rate) if recipe.adam else SGD(recipe.learning_rate),
         alpha=settings.alpha,
-        batch_size=recipe.batch_size,
+        batch_size=min(recipe.batch_size, len(work.X_train)),
         random_state=draws,
         n_iter_no_change=recipe.epochs,
         n_threads=settings.n_threads,
@@ -81,6 +82,19 @@ def train_fastnn(work: Work, recipe: Recipe, settings: Settings, show: Show) -> 
     if status == "diverged":
         recorder.record.ending = "diverged"
     return recorder.record, network
+
+
+def _unseen(record: Record) -> None:
+    """Progress of a run that is not reported."""
+
+
+def warm_up(work: Work, ways: Sequence[Recipe], settings: Settings) -> str:
+    """One short run by each recipe, so that none pays for compilation later; a line that says what it took."""
+    few, started = work.first(256), perf_counter()
+    for recipe in ways:
+        train_fastnn(few, replace(recipe, epochs=1), settings, _unseen)
+    seconds = perf_counter() - started
+    return f"warm-up, not counted: kernels compiled or loaded in {seconds:.1f} s"
 
 
 def _targets(work: Work) -> NDArray[Any]:
@@ -142,10 +156,6 @@ def train_sklearn(work: Work, recipe: Recipe, settings: Settings, show: Show) ->
         record = _fit_sklearn(work.first(affordable), recipe, settings, show)
     record.share = record.rows / len(work.X_train)
     return record
-
-
-def _unseen(record: Record) -> None:
-    """Progress of a trial, which nobody waits for."""
 
 
 def _fit_sklearn(work: Work, recipe: Recipe, settings: Settings, show: Show) -> Record:

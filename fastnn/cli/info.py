@@ -11,7 +11,7 @@ from pathlib import Path
 
 import joblib
 
-import fastnn
+from fastnn import __version__
 from fastnn.kernels import cache, simd
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "scikit-learn", "scipy")
@@ -20,7 +20,7 @@ _PACKAGES = ("numpy", "numba", "llvmlite", "scikit-learn", "scipy")
 def run(options: argparse.Namespace) -> int:
     """Print one fact a line."""
     facts = {
-        "fastnn": fastnn.__version__,
+        "fastnn": __version__,
         "python": platform.python_version(),
         **{name: version(name) for name in _PACKAGES},
         "system": platform.platform(),

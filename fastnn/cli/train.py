@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fastnn.cli.contenders import Interrupted, Settings, train_fastnn
+from fastnn.cli.contenders import Interrupted, Settings, train_fastnn, warm_up
 from fastnn.cli.progress import Progress
 from fastnn.cli.recipes import Recipe, recipes
 from fastnn.cli.record import Record
@@ -33,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
         progress.epoch(record)
 
     try:
+        progress.say(warm_up(work, [recipe], settings))
         train_fastnn(work, recipe, settings, show)
     except (Interrupted, KeyboardInterrupt):
         progress.clear()
@@ -60,9 +61,7 @@ def _report(work: Work, last: list[Record], code: int) -> int:
 def choose_recipe(work: Work, options: argparse.Namespace) -> Recipe:
     """The recipe that `compare` would use for these batches, with the rate and the epochs the caller gave."""
     rows = len(work.X_train)
-    batch_size = rows if options.batch_size == "full" else options.batch_size
-    if batch_size > rows:
-        raise ValueError(f"--batch-size must be 'full' or an integer in [1, {rows}]; got {batch_size}.")
+    batch_size = rows if options.batch_size == "full" else min(options.batch_size, rows)
     way = {1: "SGD", rows: "full batch"}.get(batch_size, "mini-batch")
     adam = options.steps == "adam"
     like = next(
