@@ -6,7 +6,7 @@ penalty is a factor on `shrink` (Bottou, Stochastic gradient descent tricks, 201
 squares, which the reported loss needs, follows from what the sample computes anyway.
 """
 
-from fastnn.kernels.activations import activate, multiply_derivative, softmax_row
+from fastnn.kernels.activations import activate, multiply_derivative, softmax_panel
 from fastnn.kernels.codes import RELU, SOFTMAX
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import (
@@ -122,7 +122,7 @@ def forward_sample(model, tile, x, actives, counts, shrink):
         if index < n_layers - 1:
             activate(hidden, z[:outputs])
         elif output == SOFTMAX:
-            softmax_row(z[:outputs])
+            softmax_panel(z, outputs, 1)
         else:
             activate(output, z[:outputs])
 
