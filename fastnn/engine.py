@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn import kernels
+from fastnn.threads import usable_threads
 
 ALIGNMENT = 64  # bytes: no vector crosses a cache line
 # Floating point operations of one step, or of one prediction, from which a second thread pays
@@ -87,11 +88,8 @@ class Predictor:
             work = free.pop()
         except IndexError:
             work = make_work(layout, self.sizes[-1], self.params.dtype, threads, threads)
-        if threads == 1:
-            kernels.predict(0, 1, model, X, out, work, 0 if logits else 1)
-        else:
-            with kernels.team.Team(threads) as team:
-                team.run(kernels.predict, threads, model, X, out, work, 0 if logits else 1)
+        with kernels.team.Team(threads) as team:
+            team.run(kernels.predict, threads, model, X, out, work, 0 if logits else 1)
         free.append(work)
         return out
 
@@ -102,7 +100,7 @@ def count_threads(work: float, work_per_thread: float, requested: int | None) ->
         return requested
     if work < 2 * work_per_thread:
         return 1
-    return int(max(1, min(work // work_per_thread, kernels.team.usable_threads())))
+    return int(max(1, min(work // work_per_thread, usable_threads())))
 
 
 class Session:
@@ -150,8 +148,6 @@ class Session:
         """One call of the compiled loop: as many batches as the budget in `control` allows."""
         if self.batch_rows == 1:
             kernels.train_samples(self.model, moments, data, self.work, control)
-        elif team is None:
-            kernels.train(0, 1, self.model, moments, data, self.work, control)
         else:
             team.run(kernels.train, self.n_threads, self.model, moments, data, self.work, control)
 

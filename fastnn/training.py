@@ -278,15 +278,16 @@ class Trainer:
         control = session.control(ints, self._reals, np.zeros(min(epochs, CURVE_LENGTH)), key)
         moments = session.moments(self.first, self.second)
         deadline = np.inf if max_time is None else time.perf_counter() + max_time
-        team = kernels.team.Team(session.n_threads) if session.n_threads > 1 else None
-        try:
-            return self._slices(session, team, moments, data, control, score, on_epoch, deadline)
-        except KeyboardInterrupt:
-            return "interrupted"
-        finally:
-            if team is not None:
-                team.close()
-            write_key(self.random_state, key)
+        with kernels.team.Team(session.n_threads) as team:
+            try:
+                return self._slices(session, team, moments, data, control, score, on_epoch, deadline)
+            except KeyboardInterrupt:
+                return "interrupted"
+            finally:
+                # In the middle of an epoch of single samples, a factor is still kept apart from the weights.
+                ints[state.BUDGET] = 0
+                session.advance(team, moments, data, control)
+                write_key(self.random_state, key)
 
     def _slices(
         self,
