@@ -1,0 +1,125 @@
+"""kernels/elementary.py against NumPy in extended precision: dense grids, every exponent, special values."""
+
+import numpy as np
+import pytest
+
+from fastnn.kernels import elementary
+from fastnn.kernels.jit import kernel
+
+DTYPES = [np.float32, np.float64]
+LIMITS = {np.float32: 2e-7, np.float64: 1e-14}
+
+
+def over_array(function):
+    @kernel
+    def loop(x, out):
+        for i in range(x.shape[0]):
+            out[i] = function(x[i])
+
+    def call(x):
+        out = np.empty_like(x)
+        loop(x, out)
+        return out
+
+    return call
+
+
+def logistic(x):
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e, 1) / (1 + e)
+
+
+KERNELS = {name: over_array(getattr(elementary, name)) for name in ("exp", "log", "tanh", "logistic")}
+ORACLES = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "logistic": logistic}
+
+
+def exact(name, x):
+    """The function in extended precision, or in double where the platform has no more."""
+    with np.errstate(all="ignore"):
+        return ORACLES[name](x.astype(np.longdouble if x.dtype == np.float64 else np.float64))
+
+
+def inputs(name, dtype):
+    """Grids where the functions bend, and random bits: every sign, exponent and nan."""
+    rng = np.random.default_rng(0)
+    bits = np.uint32 if dtype == np.float32 else np.uint64
+    anything = rng.integers(0, np.iinfo(bits).max, 200_000, dtype=bits, endpoint=True).view(dtype)
+    ranges = (
+        [(-1, 1), (-20, 20), (-110, 95), (-760, 720)] if name != "log" else [(0, 3), (0.9, 1.1), (0, 1e6)]
+    )
+    return np.concatenate([anything, *(np.linspace(*ends, 100_001).astype(dtype) for ends in ranges)])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", KERNELS)
+def test_relative_error_is_within_the_stated_limit(name, dtype):
+    x = inputs(name, dtype)
+    if dtype == np.float64 and np.finfo(np.longdouble).eps == np.finfo(np.float64).eps:
+        x = x[np.isfinite(x)]
+    got, expected = KERNELS[name](x), exact(name, x)
+    finite = np.isfinite(expected) & (np.abs(expected) <= np.finfo(dtype).max)
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(got[~finite], expected[~finite].astype(dtype))
+    # A subnormal number has a fixed distance to the next one: there one unit of it is the limit.
+    allowed = LIMITS[dtype] * np.abs(expected[finite]) + np.finfo(dtype).smallest_subnormal
+    assert np.all(np.abs(got[finite] - expected[finite]) <= allowed)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("name", "x", "expected"),
+    [
+        ("exp", [0, -0.0, np.inf, -np.inf, 1000, -1000], [1, 1, np.inf, 0, np.inf, 0]),
+        ("log", [1, 0, -0.0, np.inf, -1, -np.inf], [0, -np.inf, -np.inf, np.inf, np.nan, np.nan]),
+        ("tanh", [0, -0.0, np.inf, -np.inf, 1000, -1000], [0, -0.0, 1, -1, 1, -1]),
+        ("logistic", [0, -0.0, np.inf, -np.inf, 1000, -1000], [0.5, 0.5, 1, 0, 1, 0]),
+    ],
+)
+def test_special_values_are_exact(name, x, expected, dtype):
+    got, expected = KERNELS[name](np.array(x, dtype)), np.array(expected, dtype)
+    np.testing.assert_array_equal(got, expected)
+    if name == "tanh":
+        np.testing.assert_array_equal(np.signbit(got), np.signbit(expected))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", KERNELS)
+def test_nan_gives_nan(name, dtype):
+    # 19 numbers: whole vectors and the numbers after them.
+    assert np.isnan(KERNELS[name](np.full(19, np.nan, dtype))).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["exp", "tanh", "logistic"])
+def test_saturation_is_monotone(name, dtype):
+    start, stop = {"exp": (-800, -80), "tanh": (8, 40), "logistic": (-800, -80)}[name]
+    y = KERNELS[name](np.linspace(start, stop, 50_001).astype(dtype))
+    assert np.all(np.diff(y) >= 0)
+    assert y[0] == 0 or name == "tanh"
+    assert y[-1] == 1 or name != "tanh"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_small_results_of_logistic_keep_their_digits(dtype):
+    x = np.array([-20, -50, -80, -85, -100], dtype)
+    smallest = float(np.finfo(dtype).smallest_subnormal)
+    expected = np.exp(x.astype(float)) / (1 + np.exp(x.astype(float)))
+    np.testing.assert_allclose(KERNELS["logistic"](x), expected, rtol=2e-7, atol=smallest)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log_takes_subnormal_numbers(dtype):
+    x = np.array([1, 2, 3, 1000], dtype) * np.finfo(dtype).smallest_subnormal
+    np.testing.assert_allclose(KERNELS["log"](x), exact("log", x).astype(float), rtol=LIMITS[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", KERNELS)
+def test_the_precision_stays_that_of_the_argument(name, dtype):
+    scalar = getattr(elementary, name)
+    scalar(dtype(0.5))
+    returned = {
+        str(signature.args[0]): str(signature.return_type) for signature in scalar.nopython_signatures
+    }
+    assert returned[np.dtype(dtype).name] == np.dtype(dtype).name
