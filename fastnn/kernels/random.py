@@ -73,7 +73,7 @@ def shuffle(indices, key):
     swaps move places, whatever lies there.
     """
     # Not a call of `random_interval`: whether a draw fits can't be predicted, so a draw that doesn't swaps i
-    # with itself. 5 ns a number instead of 12, which is NumPy's time too (benchmarks/micro/shuffle.py).
+    # with itself. 5 ns a number instead of 12 (benchmarks/micro/shuffle.py).
     i, position = indices.shape[0] - 1, np.int64(key[WORDS])
     mask = mask_of(i)
     while i > 0:

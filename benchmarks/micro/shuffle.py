@@ -1,0 +1,42 @@
+"""Nanoseconds a number of `kernels.random.shuffle`, beside NumPy's and a loop of masked draws.
+
+python benchmarks/micro/shuffle.py
+"""
+
+import time
+
+import numpy as np
+
+from fastnn.kernels.jit import kernel
+from fastnn.kernels.random import random_interval, shuffle
+
+
+@kernel
+def shuffle_by_draws(indices, key):
+    for i in range(indices.shape[0] - 1, 0, -1):
+        j = random_interval(key, i)
+        indices[i], indices[j] = indices[j], indices[i]
+
+
+def best_time(call, repeats=20):
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+if __name__ == "__main__":
+    state = np.random.RandomState(0)
+    key = np.append(*state.get_state()[1:3]).astype(np.uint32)
+    print("       n    fastnn   by draws      numpy   (ns a number)")
+    for n in (1000, 100_000, 1_000_000):
+        indices = np.arange(n)
+        calls = (
+            lambda indices=indices: shuffle(indices, key),
+            lambda indices=indices: shuffle_by_draws(indices, key),
+            lambda indices=indices: state.shuffle(indices),
+        )
+        print(f"{n:8d}" + "".join(f"{best_time(call) / n * 1e9:10.2f}" for call in calls))
