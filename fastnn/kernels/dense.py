@@ -57,22 +57,29 @@ def weight_gradient(layer, x, delta_rows, gradient, first, last, n_rows, fresh):
     """
     rows, step = panel_rows(x), lanes(x)
     ld, n_outputs, x_width = layer[LD], layer[OUTPUTS], layer[X_WIDTH]
+    whole = n_rows - n_rows % rows
     for o in range(0, n_outputs, 2 * step):
         if n_outputs - o > step:
             for i in range(first, last, 4):
                 block = block_zero(x, 4, 2) if fresh else block_load(gradient, 4, 2, i * ld + o, ld)
-                for start in range(0, n_rows, rows):
-                    at = start * x_width + i * rows
-                    for r in range(min(rows, n_rows - start)):
-                        block = block_multiply_add(block, x, at + r, rows, delta_rows, (start + r) * ld + o)
+                for start in range(0, whole, rows):
+                    for r in range(rows):
+                        at = start * x_width + i * rows + r
+                        block = block_multiply_add(block, x, at, rows, delta_rows, (start + r) * ld + o)
+                for r in range(n_rows - whole):
+                    at = whole * x_width + i * rows + r
+                    block = block_multiply_add(block, x, at, rows, delta_rows, (whole + r) * ld + o)
                 block_store(block, gradient, i * ld + o, ld)
         else:
             for i in range(first, last, 8):
                 block = block_zero(x, 8, 1) if fresh else block_load(gradient, 8, 1, i * ld + o, ld)
-                for start in range(0, n_rows, rows):
-                    at = start * x_width + i * rows
-                    for r in range(min(rows, n_rows - start)):
-                        block = block_multiply_add(block, x, at + r, rows, delta_rows, (start + r) * ld + o)
+                for start in range(0, whole, rows):
+                    for r in range(rows):
+                        at = start * x_width + i * rows + r
+                        block = block_multiply_add(block, x, at, rows, delta_rows, (start + r) * ld + o)
+                for r in range(n_rows - whole):
+                    at = whole * x_width + i * rows + r
+                    block = block_multiply_add(block, x, at, rows, delta_rows, (whole + r) * ld + o)
                 block_store(block, gradient, i * ld + o, ld)
 
 
