@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+_Number = TypeVar("_Number", int, float)
 
 COMMANDS = ("compare", "train", "info")
 
@@ -157,7 +159,7 @@ def _batch_size(text: str) -> int | str:
     return text if text == "full" else _count(text)
 
 
-def _checked(text: str, kind: Any, holds: Any, rule: str) -> Any:
+def _checked(text: str, kind: type[_Number], holds: Callable[[_Number], bool], rule: str) -> _Number:
     try:
         value = kind(text)
     except ValueError:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from statistics import median
 
-from fastnn.cli.contenders import Interrupted, Settings, train_fastnn, train_sklearn, warm_up
+from fastnn.cli.contenders import Interrupted, Settings, sklearn_terms, train_fastnn, train_sklearn, warm_up
 from fastnn.cli.picture import check_drawable, draw_comparison
 from fastnn.cli.progress import Progress
 from fastnn.cli.recipes import GOALS, Recipe, recipes
-from fastnn.cli.table import Pair, notes, render
+from fastnn.cli.record import Record
+from fastnn.cli.table import SHORT_RUN, Pair, notes, render
 from fastnn.cli.work import Work, prepare
 from fastnn.datasets import load
 
@@ -41,16 +43,20 @@ def run(options: argparse.Namespace) -> int:
         interrupted = True
     progress.clear()
     if interrupted:
-        print(f"fastnn: interrupted after {len(pairs)} of {len(ways)} comparisons", file=sys.stderr)
+        print(f"fastnn: interrupted during comparison {max(len(pairs), 1)} of {len(ways)}", file=sys.stderr)
     if pairs:
-        goal = _goal(work, pairs) if options.goal is None else options.goal
-        print(render(pairs, goal=goal, score_name=work.score_name))
-        print()
-        print(notes(pairs, goal=goal, limit=settings.limit))
-    if options.plot and pairs:
+        _report(work, pairs, options)
+    return 130 if interrupted else 0
+
+
+def _report(work: Work, pairs: Sequence[Pair], options: argparse.Namespace) -> None:
+    goal = _goal(work, pairs) if options.goal is None else options.goal
+    print(render(pairs, goal=goal, score_name=work.score_name))
+    print()
+    print(notes(pairs, goal=goal, limit=options.seconds))
+    if options.plot:
         draw_comparison(pairs, options.plot, title=work.describe())
         print(f"Loss against time: {options.plot}")
-    return 130 if interrupted else 0
 
 
 def _measure(
@@ -58,12 +64,21 @@ def _measure(
 ) -> None:
     """Every recipe by both libraries, one after the other, so that a busy minute on the machine hits both."""
     for recipe in ways:
-        ours, _ = train_fastnn(work, recipe, settings, progress.epoch)
+        ours = _typical(partial(train_fastnn, work, recipe, settings, progress.epoch))
         pairs.append((ours, None))
         progress.finish(ours)
-        theirs = train_sklearn(work, recipe, settings, progress.epoch)
+        terms = sklearn_terms(work, recipe, settings)
+        theirs = _typical(partial(train_sklearn, work, recipe, settings, progress.epoch, terms))
         pairs[-1] = (ours, theirs)
         progress.finish(theirs)
+
+
+def _typical(train: Callable[[], Record]) -> Record:
+    """A run, or the median of five if a single one is too short to stand for others on a busy machine."""
+    records = [train()]
+    while len(records) < 5 and records[0].elapsed < SHORT_RUN:
+        records.append(train())
+    return sorted(records, key=lambda record: record.elapsed)[len(records) // 2]
 
 
 def _goal(work: Work, pairs: Sequence[Pair]) -> float:

@@ -54,7 +54,7 @@ def architecture(work: Work, settings: Settings) -> Architecture:
     return Architecture(sizes, settings.activation, output_activation=output, loss=loss)
 
 
-def train_fastnn(work: Work, recipe: Recipe, settings: Settings, show: Show) -> tuple[Record, Network]:
+def train_fastnn(work: Work, recipe: Recipe, settings: Settings, show: Show) -> Record:
     """Train by `recipe` with the model layer. Draws come in scikit-learn's order: weights, then shuffles."""
     recorder = Recorder(Record("fastnn", recipe, len(work.X_train)), limit=settings.limit, show=show)
     draws = np.random.RandomState(settings.seed)
@@ -68,6 +68,8 @@ def train_fastnn(work: Work, recipe: Recipe, settings: Settings, show: Show) -> 
         random_state=draws,
         n_iter_no_change=recipe.epochs,
         n_threads=settings.n_threads,
+        # scikit-learn reports the mean over outputs of the squared error; its gradient, though, is that of the sum.
+        loss_scale=1.0 if work.n_classes else 1.0 / network.architecture.layer_sizes[-1],
     )
     status = trainer.run(
         work.X_train,
@@ -81,7 +83,7 @@ def train_fastnn(work: Work, recipe: Recipe, settings: Settings, show: Show) -> 
         raise Interrupted
     if status == "diverged":
         recorder.record.ending = "diverged"
-    return recorder.record, network
+    return recorder.record
 
 
 def _unseen(record: Record) -> None:
@@ -89,7 +91,7 @@ def _unseen(record: Record) -> None:
 
 
 def warm_up(work: Work, ways: Sequence[Recipe], settings: Settings) -> str:
-    """One short run by each recipe, so that none pays for compilation later; a line that says what it took."""
+    """One short run by each recipe, so that none pays for compilation later; a line on what it took."""
     few, started = work.first(256), perf_counter()
     for recipe in ways:
         train_fastnn(few, replace(recipe, epochs=1), settings, _unseen)
@@ -133,28 +135,41 @@ class _EpochLines(io.TextIOBase):
         return len(text)
 
 
-def train_sklearn(work: Work, recipe: Recipe, settings: Settings, show: Show) -> Record:
-    """The same run by scikit-learn's MLPClassifier or MLPRegressor, within the time limit.
+@dataclass(frozen=True)
+class Terms:
+    """What scikit-learn gets for one recipe: BLAS threads, None for all, and rows an epoch."""
 
-    BLAS gets one thread or all, whichever was faster in a short trial: a second thread can double the speed
-    of a wide network and divide that of a small one by ten. Where the trial says that not even one epoch fits
-    into the limit, the one epoch goes over as many rows as do.
+    threads: int | None
+    rows: int
+
+
+def sklearn_terms(work: Work, recipe: Recipe, settings: Settings) -> Terms:
+    """The terms on which scikit-learn does best, by a short trial.
+
+    A second BLAS thread can double the speed of a wide network and divide that of a small one by ten: it gets
+    one or all, whichever was faster. Where not even one epoch fits into the time limit, it gets fewer rows.
     """
     few = work.first(max(256, recipe.batch_size))
-    trials = {}
+    speeds: dict[int | None, float] = {}
     for threads in (1, None):
-        with threadpool_limits(threads, user_api="blas"):
-            trial = _fit_sklearn(
-                few, replace(recipe, epochs=3), replace(settings, limit=_TRIAL_SECONDS), _unseen
-            )
-        trials[threads] = trial.rows_a_second if trial.epochs else 0.0
-    fastest = max(trials, key=lambda threads: trials[threads])
-    affordable = max(int(trials[fastest] * settings.limit), len(few.X_train))
-    if affordable < len(work.X_train):
-        recipe = replace(recipe, epochs=1)
-    with threadpool_limits(fastest, user_api="blas"):
-        record = _fit_sklearn(work.first(affordable), recipe, settings, show)
-    record.share = record.rows / len(work.X_train)
+        terms = Terms(threads, len(few.X_train))
+        trial = train_sklearn(
+            few, replace(recipe, epochs=3), replace(settings, limit=_TRIAL_SECONDS), _unseen, terms
+        )
+        speeds[threads] = trial.rows_a_second
+    best = max(speeds, key=lambda threads: speeds[threads])
+    affordable = max(len(few.X_train), int(min(speeds[best] * settings.limit, 1e15)))
+    return Terms(best, min(affordable, len(work.X_train)))
+
+
+def train_sklearn(work: Work, recipe: Recipe, settings: Settings, show: Show, terms: Terms) -> Record:
+    """The same run by scikit-learn's MLPClassifier or MLPRegressor, within the time limit."""
+    share = terms.rows / len(work.X_train)
+    with threadpool_limits(terms.threads, user_api="blas"):
+        if share == 1:
+            return _fit_sklearn(work, recipe, settings, show)
+        record = _fit_sklearn(work.first(terms.rows), replace(recipe, epochs=1), settings, show)
+    record.recipe, record.share = recipe, share
     return record
 
 

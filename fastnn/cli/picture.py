@@ -13,7 +13,7 @@ from fastnn.cli.table import Pair
 
 # Blue, vermilion and green of Okabe and Ito: told apart with any kind of colour vision, and in print.
 _COLOURS = {"full batch": "#0072B2", "mini-batch": "#D55E00", "SGD": "#009E73"}
-_STYLES = {"fastnn": "-", "scikit-learn": (0, (4, 2))}
+_STYLES: dict[str, Any] = {"fastnn": "-", "scikit-learn": (0, (4, 2))}
 _GREY = "#555555"
 
 

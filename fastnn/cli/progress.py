@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import nan
 from time import perf_counter
 from typing import TextIO
 
@@ -48,11 +49,12 @@ class Progress:
     def _line(self, record: Record, number: int | None = None) -> str:
         place = f"[{number or self._done + 1}/{self._runs}] "
         epochs = f"epoch {record.epochs}/{record.recipe.epochs}"
-        figures = f"loss {record.losses[-1]:.4f}  {self._score_name} {record.scores[-1]:.3f}"
+        loss, score = (record.losses[-1], record.scores[-1]) if record.epochs else (nan, nan)
+        figures = f"loss {loss:.4f}  {self._score_name} {score:.3f}"
         ending = "" if record.ending == "ran" else f"  ({record.ending})"
         return (
             f"{place if self._runs > 1 else ''}{record.library:<12}  {record.recipe!s:<21}  "
-            f"{epochs:<13}  {figures}  {record.seconds[-1]:6.2f} s{ending}"
+            f"{epochs:<13}  {figures}  {record.elapsed:6.2f} s{ending}"
         )
 
     def _draw(self, line: str) -> None:

@@ -37,7 +37,7 @@ class Recipe:
 
     @property
     def batches(self) -> str:
-        return f"mini-batch {self.batch_size}" if self.way == "mini-batch" else self.way
+        return {"mini-batch": f"mini-batch {self.batch_size}", "SGD": "SGD (1 row)"}.get(self.way, self.way)
 
     def __str__(self) -> str:
         return f"{self.batches}, {self.steps}"

@@ -27,8 +27,12 @@ class Record:
         return len(self.seconds)
 
     @property
+    def elapsed(self) -> float:
+        return self.seconds[-1] if self.seconds else 0.0
+
+    @property
     def rows_a_second(self) -> float:
-        return self.rows * self.epochs / self.seconds[-1]
+        return self.rows * self.epochs / self.elapsed if self.seconds else 0.0
 
     def seconds_to(self, goal: float) -> float | None:
         """Training time until the held-out score was first at least `goal`; None if it never was."""

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from fastnn.cli.record import Record
 
+SHORT_RUN = 0.2  # seconds; a run that takes less is repeated
+
 Pair = tuple[Record, Record | None]  # fastnn's run, and scikit-learn's if it got that far
 
 _GROUPS = "{:<22}  {:^25}  {:^15}  {:^25}  {:^15}"
@@ -47,7 +49,8 @@ def notes(pairs: Sequence[Pair], *, goal: float, limit: float) -> str:
     lines = [
         "Same first weights, batches, learning rates and penalty for both libraries, in float32. Times are "
         "training alone: kernels compiled before, held-out rows scored off the clock after each epoch. "
-        "scikit-learn (sklearn) has one BLAS thread or all, whichever a short trial found faster.",
+        f"Runs below {SHORT_RUN:g} s are the median of five. scikit-learn (sklearn) has one BLAS thread or "
+        "all, whichever a short trial found faster.",
     ]
     if any(r.ending == "out of time" or r.share < 1 for pair in pairs for r in pair if r is not None):
         lines.append(

@@ -79,4 +79,8 @@ def _standardise(train: NDArray[Any], test: NDArray[Any]) -> tuple[NDArray[np.fl
     mean, spread = train.mean(axis=0, dtype=np.float64), train.std(axis=0, dtype=np.float64)
     # A column of one value has no spread to divide by; shifted to 0 it says as little as before.
     spread = np.where(spread > 1e-7 * np.abs(mean), spread, 1.0)
-    return tuple(np.ascontiguousarray((part - mean) / spread, dtype=np.float32) for part in (train, test))
+    return _float32((train - mean) / spread), _float32((test - mean) / spread)
+
+
+def _float32(values: NDArray[Any]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(values, dtype=np.float32)
