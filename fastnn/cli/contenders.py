@@ -68,7 +68,7 @@ def train_fastnn(work: Work, recipe: Recipe, settings: Settings, show: Show) -> 
         random_state=draws,
         n_iter_no_change=recipe.epochs,
         n_threads=settings.n_threads,
-        # scikit-learn reports the mean over outputs of the squared error; its gradient, though, is that of the sum.
+        # scikit-learn reports the mean squared error over outputs, but steps by the gradient of the sum.
         loss_scale=1.0 if work.n_classes else 1.0 / network.architecture.layer_sizes[-1],
     )
     status = trainer.run(

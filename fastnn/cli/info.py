@@ -9,10 +9,9 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import joblib
-
 from fastnn import __version__
 from fastnn.kernels import cache, simd
+from fastnn.threads import usable_threads
 
 _PACKAGES = ("numpy", "numba", "llvmlite", "scikit-learn", "scipy")
 
@@ -26,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
         "system": platform.platform(),
         "cpu": cpu_model(),
         "vectors": vectors(simd.VECTOR_BITS),
-        "threads": f"{joblib.cpu_count()} usable",
+        "threads": f"{usable_threads()} usable",
         "cache": describe_cache(cache.cache_folder()),
     }
     width = max(map(len, facts))
