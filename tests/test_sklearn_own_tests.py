@@ -1,4 +1,4 @@
-"""scikit-learn's own tests of its MLP, taken from the installed package at test time, run on fastnn's estimators."""
+"""scikit-learn's own tests of its MLP, taken from the installed package, run on fastnn's estimators."""
 
 import inspect
 import re

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastnn.architecture import Architecture
 from fastnn.estimators import _lbfgs, _stochastic
 from fastnn.estimators._callbacks import CallbackSupportMixin, FitHooks, with_callbacks
+from fastnn.estimators._convert import from_sklearn, to_sklearn
 from fastnn.estimators._parameters import ADDITIONS, STOCHASTIC_SOLVERS, Parameters
 from fastnn.estimators._validation import Rows, check_rows, check_validation_set
 from fastnn.network import Network
@@ -186,6 +187,24 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
                 f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic."
             )
         return True
+
+    @classmethod
+    def from_sklearn(cls, fitted: Any) -> Self:
+        """This estimator with the parameters, weights and history of scikit-learn's, fitted or not.
+
+        Parameters
+        ----------
+        fitted : sklearn.neural_network.MLPClassifier or MLPRegressor
+
+        Returns
+        -------
+        model
+        """
+        return from_sklearn(cls, fitted)
+
+    def to_sklearn(self) -> Any:
+        """scikit-learn's estimator with these parameters and weights, for tools that know only that."""
+        return to_sklearn(self)
 
     @abstractmethod
     def _check_training_set(

@@ -63,6 +63,16 @@ class Process(Trainer):
         weights = np.empty(0, rows.X.dtype) if rows.sample_weight is None else rows.sample_weight
         return self.run_checked(rows.X, rows.y, weights, **options)
 
+    @property
+    def step(self) -> int:
+        """Updates done."""
+        return int(self._ints[kernels.state.STEP])
+
+    def set_step(self, step: int, learning_rate: float) -> None:
+        """Go on after `step` updates at this rate."""
+        self._ints[kernels.state.STEP] = step
+        self._reals[kernels.state.RATE] = learning_rate
+
     def saved(self) -> dict[str, Any]:
         """Counters, levels and moments without this machine's padding: what a pickle needs to go on."""
         state = kernels.state
