@@ -1,4 +1,4 @@
-"""Small neural networks, compiled: full batch, mini-batches and single samples behind scikit-learn's interface.
+"""Small neural networks, compiled: full batch, mini-batches and single samples, with scikit-learn's methods.
 
 >>> import fastnn
 >>> from sklearn.datasets import load_iris
