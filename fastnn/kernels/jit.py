@@ -6,13 +6,14 @@ checked, and the machine code is kept on disk (cache.py).
 
 import functools
 import os
-from typing import NamedTuple
 
 import numba
-import numpy as np
-from numba import types
+from llvmlite.binding import Linkage
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 
+from fastnn.kernels.arguments import fits, formal_of, precision
 from fastnn.kernels.cache import EntryCache
 
 # Not `fastmath=True`: with nnan and ninf, isnan() is always false. This set was as fast.
@@ -33,7 +34,7 @@ def kernel(function=None, *, exact=False):
     """Compile a function when it is first called; `exact=True` keeps the order of its operations."""
     if function is None:
         return functools.partial(kernel, exact=exact)
-    return numba.njit(error_model="numpy", nogil=True, fastmath=set(EXACT if exact else FAST))(function)
+    return Kernel(function, EXACT if exact else FAST)
 
 
 def entry(function=None, *, reads=()):
@@ -58,74 +59,59 @@ def entry(function=None, *, reads=()):
     return Entry(function, reads)
 
 
-class Formal(NamedTuple):
-    """What a Python value has to be so that machine code can read it."""
+class CalleeLibrary(JITCodeLibrary):
+    """Code of a kernel that is linked into its callers and has no machine code of its own."""
 
-    numba_type: types.Type
-    classes: type | tuple[type, ...]
-    dtype: np.dtype | None = None  # of an array, and so are ndim and flags
-    ndim: int = 0
-    flags: int = 0  # bits of `ndarray.flags.num` that it needs
-    fields: tuple["Formal", ...] = ()  # of a named tuple
-
-
-# NPY_ARRAY_C_CONTIGUOUS, _ALIGNED and _WRITEABLE of NumPy's C API, part of its stable binary interface.
-READABLE, WRITABLE = 0x001 | 0x100, 0x001 | 0x100 | 0x400
-
-
-def formal_array(array, name, read_only):
-    """Formal of any array like this one. Its flags are those it needs, not those it has."""
-    flags = READABLE if read_only else WRITABLE
-    if array.flags.num & flags != flags:
-        rule = "C-contiguous, aligned" + ("" if read_only else ", writable")
-        raise TypeError(f"{name} must be an array that is {rule}; got one with flags\n{array.flags}")
-    numba_type = types.Array(numba.from_dtype(array.dtype), array.ndim, "C", readonly=read_only)
-    return Formal(numba_type, np.ndarray, array.dtype, array.ndim, flags)
+    def _finalize_final_module(self):
+        self._shared_module = self._final_module.clone()
+        for function in self._shared_module.functions:
+            if not function.is_declaration and function.linkage == Linkage.external:
+                function.linkage = Linkage.linkonce_odr
+        # LLVM may inline such a function, and never emits it.
+        for function in self._final_module.functions:
+            if not function.is_declaration:
+                function.linkage = Linkage.available_externally
+        super()._finalize_final_module()
 
 
-def formal_of(value, name, reads, read_only=False):
-    """Formal of the argument `name`."""
-    read_only = read_only or name in reads
-    if isinstance(value, np.ndarray):
-        return formal_array(value, name, read_only)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        items = zip(value, value._fields, strict=True)
-        fields = tuple(formal_of(item, f"{name}.{field}", reads, read_only) for item, field in items)
-        numba_type = types.BaseTuple.from_types([field.numba_type for field in fields], type(value))
-        return Formal(numba_type, type(value), fields=fields)
-    if isinstance(value, (bool, np.bool_)):
-        return Formal(types.boolean, (bool, np.bool_))
-    if isinstance(value, (int, np.integer)):
-        return Formal(types.int64, (int, np.integer))
-    if isinstance(value, (float, np.floating)):
-        return Formal(types.float64, (float, int, np.floating, np.integer))
-    raise TypeError(f"{name} must be an array, a number or a named tuple of them; got {type(value)}.")
+class CalleeCompiler(Compiler):
+    """Numba's compiler with another library to compile into."""
+
+    def __init__(self, typing, target, library, *others):
+        super().__init__(typing, target, library or CalleeLibrary(target.codegen(), "kernel"), *others)
 
 
-def fits(values, formals):
-    """Whether machine code for `formals` can take these values; it would read wrong memory from others."""
-    if len(values) != len(formals):
-        return False
-    for value, (_, classes, dtype, ndim, flags, fields) in zip(values, formals, strict=True):
-        if not isinstance(value, classes):
-            return False
-        if dtype is not None:
-            if value.dtype != dtype or value.ndim != ndim or value.flags.num & flags != flags:
-                return False
-        elif fields and not fits(value, fields):
-            return False
-    return True
+class Kernel:
+    """A function compiled by `kernel`. Other kernels call `callee`; Python calls `dispatcher`, mostly in tests.
 
+    Numba makes machine code and two wrappers for every function, although what runs is the code that is
+    compiled once more with the caller. Leaving them out took a third off the time to compile the training loop,
+    35 s of CPU to 23 s, and the code that runs is the same (benchmarks/micro/compile.py).
+    """
 
-def precision(formals):
-    """The type of the first array of floats; None if there is none."""
-    for formal in formals:
-        found = precision(formal.fields)
-        if found is None and formal.dtype is not None and formal.dtype.kind == "f":
-            found = formal.dtype
-        if found is not None:
-            return found
-    return None
+    def __init__(self, function, flags):
+        functools.update_wrapper(self, function)
+        self.py_func = function
+        self.options = {
+            "error_model": "numpy",
+            "nogil": True,
+            "fastmath": set(flags),
+            "no_cfunc_wrapper": True,
+        }
+        compile_callee = numba.njit(**self.options, no_cpython_wrapper=True, pipeline_class=CalleeCompiler)
+        self.callee = compile_callee(function)
+
+    @property
+    def _numba_type_(self):
+        return self.callee._numba_type_
+
+    @functools.cached_property
+    def dispatcher(self):
+        """The same function for Python to call."""
+        return numba.njit(**self.options)(self.py_func)
+
+    def __call__(self, *args):
+        return self.dispatcher(*args)
 
 
 class Entry:
@@ -142,7 +128,7 @@ class Entry:
         unknown = sorted(name for name in self.reads if name.partition(".")[0] not in self.parameters)
         if unknown:
             raise TypeError(f"{function.__qualname__}() has no argument {unknown[0]!r} to read.")
-        self.dispatcher = kernel(function)
+        self.dispatcher = kernel(function).dispatcher
         self.dispatcher._cache = EntryCache(function)
         # Of (formals, machine code). Replaced and never changed, so that any thread can read it.
         self.specialisations = ()
