@@ -40,15 +40,20 @@ def make_work(
 ) -> Any:
     """Scratch memory for `n_threads` threads that share or own `n_tiles` tiles."""
     rows = layout.panel_rows
-    widest = int(layout.layers[:, kernels.layout.INPUTS].max()) if by_sample else 0
+    width = int(layout.layers[:, kernels.layout.INPUTS].max() if by_sample else 0) + 16
+    layers = len(layout.layers)
     return kernels.state.Work(
         tiles=aligned_zeros((n_tiles, aligned_length(layout.tile_numbers, dtype)), dtype),
         rows=np.zeros((n_threads, rows), dtype=np.int64),
         targets=aligned_zeros((n_threads, aligned_length(n_outputs * rows, dtype)), dtype),
         weights=aligned_zeros((n_threads, aligned_length(rows, dtype)), dtype),
         losses=np.zeros((n_threads, layout.tile_panels)),
-        actives=np.zeros((len(layout.layers), widest + 8), dtype=np.int64),
-        counts=np.zeros(len(layout.layers), dtype=np.int64),
+        inputs=kernels.state.Inputs(
+            active=np.zeros((layers, width), dtype=np.int64),
+            values=aligned_zeros((layers, width), dtype),
+            counts=np.zeros(layers, dtype=np.int64),
+            sums=aligned_zeros((width,), dtype),
+        ),
     )
 
 

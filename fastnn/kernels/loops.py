@@ -194,7 +194,7 @@ def predict(rank, n_threads, model, X, out, work, activated):
 def sample_step(model, moments, data, work, control):
     """Forward, backward and update for the sample at the cursor."""
     ints, reals, real = control.ints, control.reals, model.params.dtype.type
-    tile, actives, counts = work.tiles[0], work.actives, work.counts
+    tile, inputs = work.tiles[0], work.inputs
     row = data.order[ints[CURSOR]]
     x = data.X[row]
     decay = reals[RATE] * reals[ALPHA] / reals[BATCH_WEIGHT]
@@ -204,18 +204,18 @@ def sample_step(model, moments, data, work, control):
     if lazy and ints[CURSOR] == 0:
         reals[SQUARES] = sum_of_squares(model)
     shrink = reals[SHRINK]
-    forward_sample(model, tile, x, actives, counts, real(shrink))
+    forward_sample(model, tile, x, inputs, real(shrink))
     reals[BATCH_LOSS] = reals[BATCH_WEIGHT] * output_sample(model, tile, data.y[row], work.weights[0])
     if lazy:
         next_shrink = shrink * (1.0 - decay)
         control.squares[0] = reals[SQUARES] * shrink * shrink
         scale = (real(shrink), real(next_shrink))
-        reals[SQUARES] += descend(model, tile, x, actives, counts, real(reals[RATE]), scale)
+        reals[SQUARES] += descend(model, tile, inputs, real(reals[RATE]), scale)
         reals[SHRINK] = next_shrink
     else:
         # The data term of the gradient is divided by the weight that it is multiplied by.
         moments.hyper[:, SCALE] = 1
-        backward_sample(model, tile, x, actives, counts, moments.gradients[0])
+        backward_sample(model, tile, x, inputs, moments.gradients[0])
         update_chunks(0, 1, model, moments, control)
 
 

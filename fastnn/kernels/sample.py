@@ -21,78 +21,100 @@ from fastnn.kernels.layout import (
     Z_AT,
 )
 from fastnn.kernels.losses import loss_and_delta
+from fastnn.kernels.simd import (
+    SQUARE,
+    block_add_products,
+    block_add_rows,
+    block_load,
+    block_multiply_add,
+    block_store,
+    block_total,
+    block_transpose,
+    block_zero,
+    lanes,
+)
 from fastnn.kernels.state import SHRINK, SQUARES
 
 
+# Vectors that are summed in registers side by side: enough to hide how long one multiply-add takes.
+STRIP = 8
+
+
 @kernel
-def find_active(x, active, skip_zeros):
-    """active[:count] = the i with x[i] != 0, or all; filled up to a multiple of 8 with a valid one; returns count."""
-    count = 0
+def find_active(x, active, values, skip_zeros):
+    """active[:count] = the i with x[i] != 0, or all; values[k] = x[active[k]].
+
+    Returns count. Up to the next multiple of 8, values are 0 and active is valid, so that loops may run over.
+    """
+    count, zero = 0, x.dtype.type(0)
     for i in range(x.size):
         active[count] = i
-        count += x[i] != 0 or not skip_zeros
-    for k in range(count, count + 7):
+        values[count] = x[i]
+        count += x[i] != zero or not skip_zeros
+    for k in range(count, count + STRIP):
         active[k] = 0
+        values[k] = zero
     return count
 
 
 @kernel
-def row_of(weights, ld, i):
-    return weights[i * ld : i * ld + ld]
+def product_by_rows(weights, ld, values, active, count, z):
+    """z[o] = sum_k values[k] W[active[k], o].
 
-
-@kernel
-def product_by_rows(weights, ld, x, active, count, z):
-    """z[o] = sum_i x[i] W[i, o] over the active i.
-
-    Eight rows at a time: z is loaded and stored once for eight inputs (64-100-10: 1.9x, benchmarks/micro/sample.py).
+    Strips of 8 vectors stay in registers over all inputs; the last one overlaps its neighbour. Narrower layers sum 8
+    inputs side by side instead (64-100-10: 0.72 -> 0.4 us forward, benchmarks/micro/sample.py).
     """
-    zero = z.dtype.type(0)
-    for o in range(z.size):
-        z[o] = zero
-    for k in range(0, count, 8):
-        w0, x0 = row_of(weights, ld, active[k]), x[active[k]]
-        w1, x1 = row_of(weights, ld, active[k + 1]), x[active[k + 1]] if k + 1 < count else zero
-        w2, x2 = row_of(weights, ld, active[k + 2]), x[active[k + 2]] if k + 2 < count else zero
-        w3, x3 = row_of(weights, ld, active[k + 3]), x[active[k + 3]] if k + 3 < count else zero
-        w4, x4 = row_of(weights, ld, active[k + 4]), x[active[k + 4]] if k + 4 < count else zero
-        w5, x5 = row_of(weights, ld, active[k + 5]), x[active[k + 5]] if k + 5 < count else zero
-        w6, x6 = row_of(weights, ld, active[k + 6]), x[active[k + 6]] if k + 6 < count else zero
-        w7, x7 = row_of(weights, ld, active[k + 7]), x[active[k + 7]] if k + 7 < count else zero
-        for o in range(z.size):
-            even = x0 * w0[o] + x2 * w2[o] + x4 * w4[o] + x6 * w6[o]
-            odd = x1 * w1[o] + x3 * w3[o] + x5 * w5[o] + x7 * w7[o]
-            z[o] += even + odd
+    step = lanes(z)
+    if ld >= STRIP * step:
+        for start in range(0, ld, STRIP * step):
+            o = min(start, ld - STRIP * step)
+            block = block_zero(z, 1, 8)
+            for k in range(count):
+                block = block_multiply_add(block, values, k, 0, weights, active[k] * ld + o)
+            block_store(block, z, o, 0)
+    else:
+        for o in range(0, ld, step):
+            block = block_zero(z, 8, 1)
+            for k in range(0, count, STRIP):
+                block = block_add_rows(block, values, active, k, weights, ld, o)
+            block_store(block_total(block), z, o, 0)
 
 
 @kernel
-def update_rows(weights, ld, x, active, count, delta, rate):
-    """W[i, o] -= rate x[i] delta[o] over the active i."""
+def update_rows(weights, ld, values, active, count, delta):
+    """W[active[k], o] += values[k] delta[o]."""
+    step = lanes(delta)
+    wide = ld - ld % (STRIP * step)
+    for o in range(0, wide, STRIP * step):
+        for k in range(count):
+            at = active[k] * ld + o
+            block = block_multiply_add(block_load(weights, 1, 8, at, 0), values, k, 0, delta, o)
+            block_store(block, weights, at, 0)
     for k in range(count):
-        row, step = row_of(weights, ld, active[k]), rate * x[active[k]]
-        for o in range(delta.size):
-            row[o] -= step * delta[o]
+        for o in range(wide, ld, step):
+            at = active[k] * ld + o
+            block = block_multiply_add(block_load(weights, 1, 1, at, 0), values, k, 0, delta, o)
+            block_store(block, weights, at, 0)
 
 
 @kernel
-def product_by_columns(weights, ld, active, count, delta, dx):
-    """dx[i] = sum_o W[i, o] delta[o] over the active i; 0 elsewhere."""
-    zero = dx.dtype.type(0)
-    for i in range(dx.size):
-        dx[i] = zero
-    for k in range(count):
-        row, total = row_of(weights, ld, active[k]), zero
-        for o in range(delta.size):
-            total += row[o] * delta[o]
-        dx[active[k]] = total
+def product_by_columns(weights, ld, active, count, delta, sums):
+    """sums[k] = sum_o W[active[k], o] delta[o].  sums has room up to the next whole vector."""
+    step = lanes(delta)
+    for k in range(0, count, step):
+        block = block_zero(delta, SQUARE, 1)
+        for o in range(0, ld, step):
+            block = block_add_products(block, weights, active, k, ld, delta, o)
+        # Transposed, the lanes that belong to one row stand below each other.
+        block_store(block_total(block_transpose(block)), sums, k, 0)
 
 
 @kernel
 def outer_product(x, delta, gradient, ld):
     """gradient[i, o] = x[i] delta[o]."""
     for i in range(x.size):
-        row, value = row_of(gradient, ld, i), x[i]
-        for o in range(delta.size):
+        row, value = gradient[i * ld : (i + 1) * ld], x[i]
+        for o in range(ld):
             row[o] = value * delta[o]
 
 
@@ -103,19 +125,19 @@ def layer_input(layer, index, tile, x):
 
 
 @kernel
-def forward_sample(model, tile, x, actives, counts, shrink):
+def forward_sample(model, tile, x, inputs, shrink):
     """All layers for one sample, z = shrink * V' x + b; the output layer's activation included."""
     n_layers, hidden, output = model.layers.shape[0], model.codes[0], model.codes[1]
     for index in range(n_layers):
         layer = model.layers[index]
         ld, outputs = layer[LD], layer[OUTPUTS]
-        source = layer_input(layer, index, tile, x)
+        source, active, values = layer_input(layer, index, tile, x), inputs.active[index], inputs.values[index]
         # Behind other activations than ReLU an input of 0 still passes its gradient on.
-        counts[index] = find_active(source, actives[index], index == 0 or hidden == RELU)
-        weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
+        inputs.counts[index] = find_active(source, active, values, index == 0 or hidden == RELU)
         bias = model.params[layer[BIAS_AT] : layer[BIAS_AT] + ld]
         product = tile[layer[ROWS_AT] : layer[ROWS_AT] + ld]
-        product_by_rows(weights, ld, source, actives[index], counts[index], product)
+        weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
+        product_by_rows(weights, ld, values, active, inputs.counts[index], product)
         z = tile[layer[Z_AT] : layer[Z_AT] + ld]
         for o in range(ld):
             z[o] = shrink * product[o] + bias[o]
@@ -137,61 +159,61 @@ def output_sample(model, tile, targets, one):
 
 
 @kernel
-def delta_below(model, index, tile, weights, active, count, shrink):
+def delta_below(model, index, tile, inputs, shrink):
     """delta of the layer under `index`: shrink * (V delta) * f'."""
-    layer, below, hidden = model.layers[index], model.layers[index - 1], model.codes[0]
-    inputs = layer[INPUTS]
+    layer, below = model.layers[index], model.layers[index - 1]
+    n, count, active, sums = layer[INPUTS], inputs.counts[index], inputs.active[index], inputs.sums
+    weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     delta = tile[layer[DELTA_AT] : layer[DELTA_AT] + layer[LD]]
-    dx = tile[below[DELTA_AT] : below[DELTA_AT] + inputs]
-    product_by_columns(weights, layer[LD], active, count, delta, dx)
-    for i in range(inputs):
-        dx[i] *= shrink
-    multiply_derivative(hidden, tile[layer[X_AT] : layer[X_AT] + inputs], dx)
+    dx = tile[below[DELTA_AT] : below[DELTA_AT] + n]
+    product_by_columns(weights, layer[LD], active, count, delta, sums)
+    for i in range(n):
+        dx[i] = 0
+    for k in range(count):
+        dx[active[k]] = shrink * sums[k]
+    multiply_derivative(model.codes[0], tile[layer[X_AT] : layer[X_AT] + n], dx)
 
 
 @kernel
-def descend(model, tile, x, actives, counts, rate, scale):
-    """Backward and plain SGD in one: V -= rate / scale * x delta', b -= rate * delta.  scale = (shrink, next shrink).
+def descend(model, tile, inputs, rate, scale):
+    """Backward and plain SGD in one: V -= rate / scale[1] * x delta', b -= rate * delta.  scale = (shrink, next shrink).
 
     Returns the change of sum(V^2): -2 c (V'x).delta + c^2 |x|^2 |delta|^2 a layer, c = rate / next shrink.
     """
     shrink, next_shrink = scale
-    step = rate / next_shrink
-    change = 0.0
+    step, change = rate / next_shrink, 0.0
     for index in range(model.layers.shape[0] - 1, -1, -1):
         layer = model.layers[index]
-        ld, count = layer[LD], counts[index]
-        weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
-        bias = model.params[layer[BIAS_AT] : layer[BIAS_AT] + ld]
+        ld, count, values = layer[LD], inputs.counts[index], inputs.values[index]
         delta = tile[layer[DELTA_AT] : layer[DELTA_AT] + ld]
-        source = layer_input(layer, index, tile, x)
         product = tile[layer[ROWS_AT] : layer[ROWS_AT] + ld]
+        bias = model.params[layer[BIAS_AT] : layer[BIAS_AT] + ld]
         if index > 0:
-            delta_below(model, index, tile, weights, actives[index], count, shrink)
-        update_rows(weights, ld, source, actives[index], count, delta, step)
-        inner, deltas, inputs = rate * 0, rate * 0, rate * 0
+            delta_below(model, index, tile, inputs, shrink)
+        inner, deltas, squares = rate * 0, rate * 0, rate * 0
         for o in range(ld):
             inner += product[o] * delta[o]
             deltas += delta[o] * delta[o]
             bias[o] -= rate * delta[o]
-        for i in range(source.size):
-            inputs += source[i] * source[i]
-        change += float(step) * (float(step) * inputs * deltas - 2.0 * inner)
+        for k in range(count):
+            squares += values[k] * values[k]
+            values[k] *= -step
+        change += float(step) * (float(step) * squares * deltas - 2.0 * inner)
+        weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
+        update_rows(weights, ld, values, inputs.active[index], count, delta)
     return change
 
 
 @kernel
-def backward_sample(model, tile, x, actives, counts, gradient):
+def backward_sample(model, tile, x, inputs, gradient):
     """Backward for solvers with moments: the gradient (P,) of one sample."""
     for index in range(model.layers.shape[0] - 1, -1, -1):
         layer = model.layers[index]
         ld = layer[LD]
         delta = tile[layer[DELTA_AT] : layer[DELTA_AT] + ld]
-        source = layer_input(layer, index, tile, x)
         if index > 0:
-            weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
-            one = model.params.dtype.type(1)
-            delta_below(model, index, tile, weights, actives[index], counts[index], one)
+            delta_below(model, index, tile, inputs, model.params.dtype.type(1))
+        source = layer_input(layer, index, tile, x)
         outer_product(source, delta, gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]], ld)
         bias = gradient[layer[BIAS_AT] : layer[BIAS_AT] + ld]
         for o in range(ld):

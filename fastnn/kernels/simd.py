@@ -235,3 +235,56 @@ def block_transpose(typing, block):
         return emit.pack(vectors)
 
     return block(block), generate
+
+
+@intrinsic
+def block_add_rows(typing, block, factors, rows, at, table, ld, column):
+    """block[m, 0] += factors[at + m] * table[rows[at + m] * ld + column : + lanes]."""
+
+    def generate(context, builder, sig, args):
+        emit, (value, factors_, rows_, at, table_, ld_, column_) = Emitter(context, builder, block), args
+        for m in range(block.rows):
+            row = builder.load(emit.pointer(sig.args[2], rows_, at, m))
+            start = builder.add(builder.mul(row, ld_), column_)
+            factor = emit.broadcast(emit.pointer(sig.args[1], factors_, at, m))
+            vector = emit.load(emit.pointer(sig.args[4], table_, start))
+            value = emit.put(value, emit.multiply_add(factor, vector, emit.get(value, m)), m)
+        return value
+
+    return block(block, factors, rows, types.intp, table, types.intp, types.intp), generate
+
+
+@intrinsic
+def block_add_products(typing, block, table, rows, at, ld, values, column):
+    """block[m, 0] += table[rows[at + m] * ld + column : + lanes] * values[column : + lanes]."""
+
+    def generate(context, builder, sig, args):
+        emit, (value, table_, rows_, at, ld_, values_, column_) = Emitter(context, builder, block), args
+        right = emit.load(emit.pointer(sig.args[5], values_, column_))
+        for m in range(block.rows):
+            row = builder.load(emit.pointer(sig.args[2], rows_, at, m))
+            left = emit.load(
+                emit.pointer(sig.args[1], table_, builder.add(builder.mul(row, ld_), column_))
+            )
+            value = emit.put(value, emit.multiply_add(left, right, emit.get(value, m)), m)
+        return value
+
+    return block(block, table, rows, types.intp, types.intp, values, types.intp), generate
+
+
+@intrinsic
+def block_total(typing, block):
+    """total[0, v] = sum_m block[m, v], added in pairs."""
+    total = Block(block.dtype, 1, block.columns, block.lanes)
+
+    def generate(context, builder, sig, args):
+        emit, vectors = Emitter(context, builder, block), []
+        for column in range(block.columns):
+            terms = [emit.get(args[0], row, column) for row in range(block.rows)]
+            while len(terms) > 1:
+                pairs = [builder.fadd(a, b) for a, b in zip(terms[::2], terms[1::2], strict=False)]
+                terms = pairs + terms[2 * len(pairs) :]
+            vectors.append(terms[0])
+        return Emitter(context, builder, total).pack(vectors)
+
+    return total(block), generate

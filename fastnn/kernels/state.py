@@ -81,6 +81,15 @@ class Moments(NamedTuple):
     hyper: np.ndarray  # (2, N_HYPER) of the step at hand, for weights and biases
 
 
+class Inputs(NamedTuple):
+    """What one sample at a time keeps of each layer's input; W numbers are enough for the widest, and 8 more."""
+
+    active: np.ndarray  # (L, W) int64: which inputs are not 0
+    values: np.ndarray  # (L, W) and what they are
+    counts: np.ndarray  # (L,) int64: how many
+    sums: np.ndarray  # (W,)
+
+
 class Work(NamedTuple):
     """Scratch memory, one row a thread."""
 
@@ -89,5 +98,4 @@ class Work(NamedTuple):
     targets: np.ndarray  # (threads, K * R)
     weights: np.ndarray  # (threads, R)
     losses: np.ndarray  # (threads, panels of a tile) float64
-    actives: np.ndarray  # (L, widest input + 8) int64: inputs that are not 0, for one sample at a time
-    counts: np.ndarray  # (L,) int64: how many of them
+    inputs: Inputs
