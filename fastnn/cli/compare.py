@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     interrupted = False
     try:
         progress.say(f"{work.describe()}; hidden layers {options.hidden}, seed {options.seed}")
-        progress.say(warm_up(work, ways, settings))
+        warm_up(work, ways, settings, progress.say)
         _measure(work, ways, settings, progress, pairs)
     except (Interrupted, KeyboardInterrupt):
         interrupted = True

@@ -90,13 +90,13 @@ def _unseen(record: Record) -> None:
     """Progress of a run that is not reported."""
 
 
-def warm_up(work: Work, ways: Sequence[Recipe], settings: Settings) -> str:
-    """One short run by each recipe, so that none pays for compilation later; a line on what it took."""
+def warm_up(work: Work, ways: Sequence[Recipe], settings: Settings, say: Callable[[str], None]) -> None:
+    """One short run by each recipe, so that none pays for compilation later."""
+    say("warm-up: compiling the kernels, or loading them where an earlier run has")
     few, started = work.first(256), perf_counter()
     for recipe in ways:
         train_fastnn(few, replace(recipe, epochs=1), settings, _unseen)
-    seconds = perf_counter() - started
-    return f"warm-up, not counted: kernels compiled or loaded in {seconds:.1f} s"
+    say(f"warm-up: done in {perf_counter() - started:.1f} s, not counted below")
 
 
 def _targets(work: Work) -> NDArray[Any]:

@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         progress.epoch(record)
 
     try:
-        progress.say(warm_up(work, [recipe], settings))
+        warm_up(work, [recipe], settings, progress.say)
         train_fastnn(work, recipe, settings, show)
     except (Interrupted, KeyboardInterrupt):
         progress.clear()
