@@ -1,0 +1,217 @@
+"""kernels/dense.py against NumPy for every row count and width, each buffer between guard zones.
+
+Buffers have exactly the padded sizes of the engine (layout.py), padding is 0, and what a kernel need not write holds
+NaN before the call.
+"""
+
+import numpy as np
+import pytest
+from cases import DTYPES, READ, ROWS, WIDTHS, WRITTEN, Guarded, assert_sums_agree, padded
+
+from fastnn.kernels import dense
+from fastnn.kernels.layout import (
+    LAYER_FIELDS,
+    LD,
+    OUTPUTS,
+    PANEL_VECTORS,
+    X_WIDTH,
+    round_up,
+    row_length,
+    vector_lanes,
+)
+
+LONG = 2 * dense.SUM_LENGTH + 17
+
+
+def lanes(dtype):
+    return vector_lanes(np.dtype(dtype))
+
+
+def panel_rows(dtype):
+    return PANEL_VECTORS * lanes(dtype)
+
+
+def draw(shape, dtype, seed=0):
+    return np.random.default_rng([seed, *np.atleast_1d(shape)]).normal(size=shape).astype(dtype)
+
+
+def panels(matrix, width):
+    """Panels (T/R, width, R) of a matrix (rows, features), zeros where there is nothing."""
+    rows = panel_rows(matrix.dtype)
+    count = -(-len(matrix) // rows)
+    tall = np.zeros((count * rows, width), matrix.dtype)
+    tall[: len(matrix), : matrix.shape[1]] = matrix
+    return tall.reshape(count, rows, width).transpose(0, 2, 1)
+
+
+def unpanelled(tile, n_rows):
+    """(n_rows, features) of panels (T/R, features, R)."""
+    return tile.transpose(0, 2, 1).reshape(-1, tile.shape[1])[:n_rows]
+
+
+def multiply(weights, strides, bias, x, z, sizes, n_rows):
+    """All panels by `product`, a last one of few rows by `narrow_product`; sums in parts as in the engine."""
+    (n_inputs, x_width), (n_outputs, z_width) = sizes
+    rows = panel_rows(weights.dtype)
+    for first in range(0, n_inputs, dense.SUM_LENGTH):
+        last = min(n_inputs, first + dense.SUM_LENGTH)
+        for panel in range(-(-n_rows // rows)):
+            kernel = dense.product if n_rows - panel * rows > lanes(weights.dtype) else dense.narrow_product
+            x_panel = x[panel * x_width * rows : (panel + 1) * x_width * rows]
+            z_panel = z[panel * z_width * rows : (panel + 1) * z_width * rows]
+            kernel(weights, *strides, bias, x_panel, z_panel, n_outputs, first, last)
+
+
+def check_product(n_inputs, n_outputs, n_rows, dtype, backwards):
+    """z = W' x + b, or dx = W delta with the strides exchanged; W is stored (inputs, ld) of the forward direction."""
+    shape = (n_outputs, n_inputs) if backwards else (n_inputs, n_outputs)
+    W, x = draw(shape, dtype, 1), draw((n_rows, n_inputs), dtype, 2)
+    ld = row_length(shape[1], lanes(dtype))
+    bias = np.zeros(n_outputs, dtype) if backwards else draw(n_outputs, dtype, 3)
+    x_width = row_length(n_inputs, lanes(dtype))
+    z_width = round_up(n_outputs, 8)
+    read = [
+        Guarded(padded(W, ld), READ),
+        Guarded(padded(bias[None], z_width)[0], READ),
+        Guarded(panels(x, x_width), READ, shift=n_rows % 16),
+    ]
+    z = Guarded(
+        np.full((-(-n_rows // panel_rows(dtype)), z_width, panel_rows(dtype)), np.nan, dtype), WRITTEN
+    )
+    sizes = (n_inputs, x_width), (n_outputs, z_width)
+    weights, bias_padded, x_panels = (buffer.values for buffer in read)
+    multiply(weights, (ld, 1) if backwards else (1, ld), bias_padded, x_panels, z.values, sizes, n_rows)
+    own = W.T if backwards else W
+    exact = x.astype(float) @ own + bias
+    magnitude = np.abs(x) @ np.abs(own).astype(float) + np.abs(bias)
+    actual = unpanelled(z.values.reshape(-1, z_width, panel_rows(dtype)), n_rows)[:, :n_outputs]
+    assert_sums_agree(actual, exact, n_inputs + 1, magnitude, dtype)
+    z.assert_guards_untouched()
+    for buffer in read:
+        buffer.assert_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_inputs", [*WIDTHS, LONG])
+def test_product_is_weighted_sum_plus_bias(n_inputs, dtype):
+    for n_outputs in WIDTHS:
+        for n_rows in ROWS:
+            check_product(n_inputs, n_outputs, n_rows, dtype, backwards=False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_inputs", [*WIDTHS, LONG])
+def test_product_with_exchanged_strides_is_the_gradient_by_the_inputs(n_inputs, dtype):
+    for n_outputs in WIDTHS:
+        for n_rows in ROWS:
+            check_product(n_inputs, n_outputs, n_rows, dtype, backwards=True)
+
+
+def layer_row(n_outputs, ld, x_width):
+    row = np.zeros(LAYER_FIELDS, np.int64)
+    row[[OUTPUTS, LD, X_WIDTH]] = n_outputs, ld, x_width
+    return row
+
+
+def check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, fresh):
+    x, delta = draw((n_rows, n_inputs), dtype, 1), draw((n_rows, n_outputs), dtype, 2)
+    ld, x_width = row_length(n_outputs, lanes(dtype)), round_up(n_inputs, 8)
+    tile_rows = round_up(n_rows, panel_rows(dtype))
+    # Rows that the tile has and the batch has not: whatever they hold doesn't count.
+    x_tall = np.full((tile_rows, n_inputs), 1e6, dtype)
+    delta_rows = np.full((tile_rows, ld), -1e6, dtype)
+    x_tall[:n_rows], delta_rows[:n_rows] = x, padded(delta, ld)[:n_rows]
+    start = (
+        np.full((x_width, ld), np.nan, dtype) if fresh else padded(draw((n_inputs, n_outputs), dtype, 3), ld)
+    )
+    read = [Guarded(panels(x_tall, x_width), READ), Guarded(delta_rows, READ, shift=n_rows % 16)]
+    gradient = Guarded(start, WRITTEN)
+    layer = layer_row(n_outputs, ld, x_width)
+    half = round_up(x_width // 2, 8)
+    for first, last in [(0, half), (half, x_width)]:
+        dense.weight_gradient(
+            layer, read[0].values, read[1].values, gradient.values, first, last, n_rows, fresh
+        )
+    added = 0 if fresh else start[:n_inputs, :n_outputs].astype(float)
+    magnitude = np.abs(x).T @ np.abs(delta).astype(float) + np.abs(added)
+    result = gradient.values.reshape(x_width, ld)
+    exact = added + x.T.astype(float) @ delta
+    assert_sums_agree(result[:n_inputs, :n_outputs], exact, n_rows + 1, magnitude, dtype)
+    written = round_up(n_outputs, lanes(dtype))
+    assert not result[n_inputs:, :written].any()
+    assert not result[:, n_outputs:written].any()
+    gradient.assert_guards_untouched()
+    for buffer in read:
+        buffer.assert_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_inputs", WIDTHS)
+def test_weight_gradient_is_the_sum_of_outer_products(n_inputs, dtype):
+    for n_outputs in [*WIDTHS, 256]:
+        for n_rows in ROWS:
+            check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, fresh=True)
+            check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, fresh=False)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fresh", [True, False])
+def test_bias_gradient_is_the_sum_over_the_rows(fresh, dtype):
+    for n_outputs in WIDTHS:
+        ld = row_length(n_outputs, lanes(dtype))
+        for n_rows in ROWS:
+            delta = padded(draw((n_rows, n_outputs), dtype, 1), ld)[:n_rows]
+            start = padded(draw((1, n_outputs), dtype, 2), ld)[0]
+            read = Guarded(delta, READ)
+            gradient = Guarded(np.full(ld, np.nan, dtype) if fresh else start, WRITTEN)
+            dense.bias_gradient(read.values, gradient.values, ld, n_rows, fresh)
+            added = 0 if fresh else start.astype(float)
+            magnitude = np.abs(delta).sum(axis=0, dtype=float) + np.abs(added)
+            exact = added + delta.sum(axis=0, dtype=float)
+            assert_sums_agree(gradient.values, exact, n_rows + 1, magnitude, dtype)
+            gradient.assert_guards_untouched()
+            read.assert_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transpose_panel_turns_features_into_rows(dtype):
+    rows = panel_rows(dtype)
+    for n_outputs in [*WIDTHS, 128]:
+        ld = row_length(n_outputs, lanes(dtype))
+        delta = Guarded(padded(draw((rows, n_outputs), dtype), ld)[:rows].T, READ)
+        delta_rows = Guarded(np.full((rows, ld), np.nan, dtype), WRITTEN)
+        dense.transpose_panel(delta.values, delta_rows.values, ld, n_outputs)
+        result, written = delta_rows.values.reshape(rows, ld), round_up(n_outputs, lanes(dtype))
+        np.testing.assert_array_equal(result[:, :written], delta.values.reshape(ld, rows).T[:, :written])
+        delta_rows.assert_guards_untouched()
+        delta.assert_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gather_panel_takes_the_rows_asked_for(dtype):
+    rows = panel_rows(dtype)
+    for n in ROWS:
+        for n_inputs in [*WIDTHS, LONG]:
+            X = Guarded(draw((n, n_inputs), dtype), READ)
+            order = np.random.default_rng(n).integers(0, n, rows)
+            order[[0, -1]] = n - 1, 0
+            panel = Guarded(np.zeros((n_inputs, rows), dtype), WRITTEN)
+            dense.gather_panel(X.values.reshape(n, n_inputs), order, panel.values)
+            expected = X.values.reshape(n, n_inputs)[order].T
+            np.testing.assert_array_equal(panel.values.reshape(n_inputs, rows), expected)
+            panel.assert_guards_untouched()
+            X.assert_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scatter_panel_fills_its_rows_and_no_other(dtype):
+    rows = panel_rows(dtype)
+    for n_outputs in WIDTHS:
+        panel = Guarded(draw((n_outputs, rows), dtype), READ)
+        for count in {1, rows // 2, rows - 1, rows}:
+            out = Guarded(np.full((count + 5, n_outputs), -1, dtype), WRITTEN)
+            dense.scatter_panel(panel.values, out.values.reshape(-1, n_outputs), 3, count)
+            expected = np.full((count + 5, n_outputs), -1, dtype)
+            expected[3 : 3 + count] = panel.values.reshape(n_outputs, rows).T[:count]
+            np.testing.assert_array_equal(out.values.reshape(-1, n_outputs), expected)
+            out.assert_guards_untouched()

@@ -1,0 +1,127 @@
+"""kernels/layout.py: paddings, places that don't overlap, chunks, shards and tiles."""
+
+import itertools
+
+import numpy as np
+import pytest
+from cases import DTYPES, ROWS, WIDTHS
+
+from fastnn.kernels import layout
+from fastnn.kernels.layout import (
+    BIAS_AT,
+    CHUNK_FIRST,
+    CHUNK_HAS_BIAS,
+    CHUNK_LAST,
+    CHUNK_LAYER,
+    DELTA_AT,
+    INPUTS,
+    LD,
+    OUTPUTS,
+    ROW_MULTIPLE,
+    ROWS_AT,
+    WEIGHTS_AT,
+    X_AT,
+    X_WIDTH,
+    Z_AT,
+    Z_WIDTH,
+    make_layout,
+    round_up,
+    row_length,
+    vector_lanes,
+)
+
+NETWORKS = [
+    (1, 1),
+    (64, 100, 10),
+    (4, 32, 16, 4),
+    (32, 64, 64, 1),
+    (3, 130, 33, 17, 2),
+    (784, 256, 128, 10),
+    (1024, 1024, 1024, 10),
+    (20, *[32] * 20, 3),
+]
+BATCHES = [*ROWS, 1000, 1797, 10_000, 1_000_000]
+CASES = list(itertools.product(NETWORKS, BATCHES, DTYPES))
+
+
+def layouts():
+    return [(sizes, batch, make_layout(sizes, np.dtype(dtype), batch)) for sizes, batch, dtype in CASES]
+
+
+def assert_apart(ranges, end):
+    """Half-open ranges that don't overlap and lie in [0, end)."""
+    ordered = sorted(ranges)
+    assert ordered[0][0] >= 0
+    assert ordered[-1][1] <= end
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(ordered))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_row_length_is_whole_vectors_and_no_multiple_of_256_numbers(dtype):
+    lanes = vector_lanes(np.dtype(dtype))
+    for outputs in range(1, 3000):
+        ld = row_length(outputs, lanes)
+        assert outputs <= ld <= outputs + 2 * max(lanes, ROW_MULTIPLE)
+        assert ld % lanes == 0
+        assert ld % ROW_MULTIPLE == 0
+        assert ld % 256
+
+
+@pytest.mark.parametrize("lanes", [2, 4, 8, 16])
+def test_parameters_are_padded_and_apart(lanes):
+    for sizes in [*NETWORKS, *itertools.product(WIDTHS, WIDTHS, [3])]:
+        table, n_parameters = layout.parameter_table(sizes, lanes)
+        ranges = []
+        for row, inputs, outputs in zip(table, sizes, sizes[1:], strict=False):
+            assert (row[INPUTS], row[OUTPUTS]) == (inputs, outputs)
+            # Blocks are up to 8 rows of W high.
+            ranges += [(row[WEIGHTS_AT], row[WEIGHTS_AT] + round_up(inputs, 8) * row[LD])]
+            ranges += [(row[BIAS_AT], row[BIAS_AT] + row[LD])]
+        assert_apart(ranges, n_parameters)
+        # Without gaps, so that one loop over the flat vector meets nothing but parameters and padding.
+        assert sum(end - start for start, end in ranges) == n_parameters
+
+
+def test_buffers_of_a_tile_are_apart():
+    for _, _, plan in layouts():
+        rows, ranges = plan.panel_rows * plan.tile_panels, []
+        for row in plan.layers:
+            ranges += [(row[DELTA_AT], row[DELTA_AT] + row[LD] * rows)]
+            ranges += [(row[ROWS_AT], row[ROWS_AT] + row[LD] * rows)]
+            ranges += [(row[Z_AT], row[Z_AT] + row[Z_WIDTH] * rows)]
+        first = plan.layers[0]
+        ranges += [(first[X_AT], first[X_AT] + first[X_WIDTH] * rows)]
+        assert_apart(ranges, plan.tile_numbers)
+
+
+def test_outputs_of_a_layer_are_the_inputs_of_the_next():
+    for _, _, plan in layouts():
+        assert plan.layers[0][X_WIDTH] == round_up(int(plan.layers[0][INPUTS]), ROW_MULTIPLE)
+        for below, above in itertools.pairwise(plan.layers):
+            assert (below[Z_AT], below[Z_WIDTH]) == (above[X_AT], above[X_WIDTH])
+            assert below[Z_WIDTH] == below[LD]
+
+
+def test_chunks_cover_every_weight_row_once_and_in_order():
+    for _, _, plan in layouts():
+        for index, row in enumerate(plan.layers):
+            own = plan.chunks[plan.chunks[:, CHUNK_LAYER] == index]
+            assert own[0, CHUNK_FIRST] == 0
+            np.testing.assert_array_equal(own[1:, CHUNK_FIRST], own[:-1, CHUNK_LAST])
+            assert own[-1, CHUNK_LAST] == round_up(int(row[INPUTS]), ROW_MULTIPLE)
+            assert own[:, CHUNK_HAS_BIAS].tolist() == [0] * (len(own) - 1) + [1]
+            # Blocks of the weight gradient are up to 8 rows high.
+            assert not (own[:, [CHUNK_FIRST, CHUNK_LAST]] % ROW_MULTIPLE).any()
+        assert (np.diff(plan.chunks[:, CHUNK_LAYER]) >= 0).all()
+
+
+def test_shards_cover_the_batch_and_are_few():
+    for _, batch, plan in layouts():
+        shards = -(-batch // plan.shard_rows)
+        assert 1 <= shards <= layout.MAX_SHARDS
+        assert plan.shard_rows % plan.panel_rows == 0
+
+
+def test_tiles_are_no_larger_than_their_shard():
+    for _, _, plan in layouts():
+        assert 1 <= plan.tile_panels <= plan.shard_rows // plan.panel_rows

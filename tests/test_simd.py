@@ -1,0 +1,241 @@
+"""kernels/simd.py and arithmetic.py: every operation on blocks against NumPy, in both precisions."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import DTYPES, READ, WRITTEN, Guarded
+
+from fastnn.kernels import simd
+from fastnn.kernels.arithmetic import block_difference, block_maximum, block_quotient, block_sum
+from fastnn.kernels.jit import kernel
+from fastnn.kernels.layout import vector_lanes
+from fastnn.kernels.simd import (
+    SQUARE,
+    block_broadcast,
+    block_gather,
+    block_load,
+    block_multiply_add,
+    block_store,
+    block_transpose,
+    block_zero,
+)
+
+ROOT = Path(__file__).parents[1]
+OTHER_WIDTHS = [bits for bits in (128, 256, 512) if bits != simd.VECTOR_BITS]
+
+
+@kernel
+def sizes(values):
+    return simd.lanes(values), simd.panel_rows(values)
+
+
+@kernel
+def copy_4x2(source, at, stride, out, start, step):
+    block_store(block_load(source, 4, 2, at, stride), out, start, step)
+
+
+@kernel
+def copy_8x1(source, at, stride, out, start, step):
+    block_store(block_load(source, 8, 1, at, stride), out, start, step)
+
+
+@kernel
+def broadcast_4x2(source, at, out, start, step):
+    block_store(block_broadcast(source, 4, 2, at), out, start, step)
+
+
+@kernel
+def zero_4x2(out, start, step):
+    block_store(block_zero(out, 4, 2), out, start, step)
+
+
+@kernel
+def transpose(source, at, stride, out, start, step):
+    block_store(block_transpose(block_load(source, SQUARE, 1, at, stride)), out, start, step)
+
+
+@kernel
+def gather(table, rows, at, column, out, start, step):
+    block_store(block_gather(table, rows, at, column), out, start, step)
+
+
+@kernel
+def multiply_add_4x2(addend, factors, at, stride, values, start, out):
+    n = 2 * simd.lanes(addend)
+    block = block_load(addend, 4, 2, 0, n)
+    block_store(block_multiply_add(block, factors, at, stride, values, start), out, 0, n)
+
+
+@kernel
+def combine(left, right, out):
+    n = simd.lanes(left)
+    x, y = block_load(left, 2, 1, 0, n), block_load(right, 2, 1, 0, n)
+    block_store(block_sum(x, y), out, 0, n)
+    block_store(block_difference(x, y), out, 2 * n, n)
+    block_store(block_quotient(x, y), out, 4 * n, n)
+    block_store(block_maximum(x, y), out, 6 * n, n)
+
+
+def lanes(dtype):
+    return vector_lanes(np.dtype(dtype))
+
+
+def draw(size, dtype, seed=0):
+    return np.random.default_rng(seed).normal(size=size).astype(dtype)
+
+
+def positions(start, step, shape):
+    """Where the rows of a block lie in flat memory."""
+    return start + step * np.arange(shape[0])[:, None] + np.arange(shape[1])
+
+
+def assert_stored(out, start, step, expected):
+    """`expected` lies where it was stored, and all else is as before."""
+    wanted = out.before.copy()
+    wanted[len(wanted) // 2 - out.values.size // 2 :][positions(start, step, expected.shape)] = expected
+    np.testing.assert_array_equal(out.memory, wanted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lanes_fill_a_vector_and_a_panel_has_two(dtype):
+    n, rows = sizes(np.zeros(1, dtype))
+    assert n * np.dtype(dtype).itemsize * 8 == simd.VECTOR_BITS
+    assert (n, rows) == (lanes(dtype), simd.PANEL_VECTORS * lanes(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("copy", "shape"), [(copy_4x2, (4, 2)), (copy_8x1, (8, 1))])
+def test_load_and_store_place_every_number_at_its_stride(copy, shape, dtype):
+    width = shape[1] * lanes(dtype)
+    for at, stride, start, step in [(0, width, 0, width), (3, width + 5, 1, width + 2), (7, 0, 0, width)]:
+        source = Guarded(draw(at + 7 * stride + width, dtype), READ)
+        out = Guarded(np.zeros(start + 7 * step + width, dtype), WRITTEN)
+        copy(source.values, at, stride, out.values, start, step)
+        assert_stored(out, start, step, source.values[positions(at, stride, (shape[0], width))])
+        source.assert_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_broadcast_puts_one_number_into_all_lanes_of_a_row(dtype):
+    width = 2 * lanes(dtype)
+    source, out = Guarded(draw(7, dtype), READ), Guarded(np.zeros(5 * width, dtype), WRITTEN)
+    broadcast_4x2(source.values, 3, out.values, 2, width + 1)
+    assert_stored(out, 2, width + 1, np.repeat(source.values[3:, None], width, axis=1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_zero_is_zero(dtype):
+    width = 2 * lanes(dtype)
+    out = Guarded(draw(5 * width, dtype), WRITTEN)
+    zero_4x2(out.values, 3, width)
+    assert_stored(out, 3, width, np.zeros((4, width), dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transpose_exchanges_rows_and_lanes(dtype):
+    n = lanes(dtype)
+    source = Guarded(np.arange(2 + (n - 1) * (n + 3) + n, dtype=dtype), READ)
+    out = Guarded(np.zeros(1 + n * (n + 2), dtype), WRITTEN)
+    transpose(source.values, 2, n + 3, out.values, 1, n + 2)
+    assert_stored(out, 1, n + 2, source.values[positions(2, n + 3, (n, n))].T)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gather_takes_each_row_from_where_its_index_says(dtype):
+    n = lanes(dtype)
+    table = Guarded(draw(9 * (n + 5), dtype), READ)
+    rows = np.random.default_rng(1).integers(0, 9, n + 4)
+    rows[3], rows[n + 2] = 0, 8
+    out = Guarded(np.zeros(n * n, dtype), WRITTEN)
+    gather(table.values.reshape(9, n + 5), rows, 3, 5, out.values, 0, n)
+    assert_stored(out, 0, n, table.values.reshape(9, n + 5)[rows[3 : n + 3], 5:])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_multiply_add_is_the_outer_product_added(dtype):
+    width = 2 * lanes(dtype)
+    addend, values = Guarded(draw(4 * width, dtype), READ), Guarded(draw(3 + width, dtype, 2), READ)
+    for at, stride in [(0, 1), (2, 5)]:
+        factors = Guarded(draw(at + 3 * stride + 1, dtype, 1), READ)
+        out = Guarded(np.zeros(4 * width, dtype), WRITTEN)
+        multiply_add_4x2(addend.values, factors.values, at, stride, values.values, 3, out.values)
+        product = np.outer(factors.values[at::stride].astype(float), values.values[3:])
+        expected = addend.values.reshape(4, width) + product
+        # One rounding where multiply and add are fused, two where they are not; and the expected value's own.
+        error = np.abs(out.values.reshape(4, width) - expected)
+        assert (error <= 1.5 * np.finfo(dtype).eps * (np.abs(product) + np.abs(expected))).all()
+        out.assert_guards_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arithmetic_is_that_of_numpy(dtype):
+    n = 2 * lanes(dtype)
+    left, right = draw(n, dtype), draw(n, dtype, 1)
+    left[0], right[1], left[2], right[2] = np.nan, np.nan, np.inf, 0
+    out = Guarded(np.zeros(4 * n, dtype), WRITTEN)
+    combine(left, right, out.values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        expected = [left + right, left - right, left / right, np.maximum(left, right)]
+    # Division may multiply by the reciprocal: a rounding more.
+    np.testing.assert_allclose(out.values, np.concatenate(expected), rtol=2 * float(np.finfo(dtype).eps))
+    out.assert_guards_untouched()
+
+
+def test_a_block_has_a_shape_known_to_the_compiler():
+    @kernel
+    def shapeless(values, rows):
+        block_store(block_load(values, rows, 1, 0, 8), values, 0, 8)
+
+    with pytest.raises(Exception, match="block_load"):
+        shapeless(np.zeros(64, np.float32), 2)
+
+
+def vectors_of(bits):
+    """Settings that make the engine use vectors of another width, for a process of its own."""
+    settings = dict(os.environ)
+    if bits == 128:
+        return settings | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    if bits < simd.VECTOR_BITS:
+        return settings | {"NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+sse4.2,+popcnt"}
+    # LLVM builds vectors that are too wide for the processor from two halves.
+    return settings | {"FASTNN_TEST_VECTOR_BITS": str(bits)}
+
+
+@pytest.mark.parametrize("bits", OTHER_WIDTHS)
+def test_width_of_vectors_follows_from_the_features_of_the_processor(bits):
+    if bits > simd.VECTOR_BITS:
+        settings = dict(os.environ) | {
+            "NUMBA_CPU_NAME": "skylake-avx512",
+            "NUMBA_CPU_FEATURES": "+avx,+avx512f",
+        }
+    else:
+        settings = vectors_of(bits)
+    code = "from fastnn.kernels import simd; print(simd.VECTOR_BITS)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=settings, cwd=ROOT, capture_output=True, check=True
+    )
+    assert int(done.stdout) == bits
+
+
+@pytest.mark.parametrize("bits", OTHER_WIDTHS)
+def test_kernels_are_right_with_vectors_of_another_width(bits, tmp_path):
+    tests = ["tests/test_simd.py", "tests/test_layout.py", "tests/test_dense.py", "tests/test_backprop.py"]
+    # The cache doesn't know about widths that the tests set: a folder of its own.
+    settings = vectors_of(bits) | {"FASTNN_CACHE_DIR": str(tmp_path)}
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        *tests,
+        "-k",
+        "not width and not network",
+    ]
+    done = subprocess.run(command, env=settings, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
