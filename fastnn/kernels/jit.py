@@ -82,11 +82,11 @@ class CalleeCompiler(Compiler):
 
 
 class Kernel:
-    """A function compiled by `kernel`. Other kernels call `callee`; Python calls `dispatcher`, mostly in tests.
+    """A function compiled by `kernel`. Kernels call `callee`; Python calls `dispatcher`, mostly in tests.
 
     Numba makes machine code and two wrappers for every function, although what runs is the code that is
-    compiled once more with the caller. Leaving them out took a third off the time to compile the training loop,
-    35 s of CPU to 23 s, and the code that runs is the same (benchmarks/micro/compile.py).
+    compiled once more with the caller. Leaving them out took a third off the time to compile the training
+    loop, 35 s of CPU to 23 s, and the code that runs is the same (benchmarks/micro/compile.py).
     """
 
     def __init__(self, function, flags):
