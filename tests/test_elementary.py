@@ -120,6 +120,7 @@ def test_the_precision_stays_that_of_the_argument(name, dtype):
     scalar = getattr(elementary, name)
     scalar(dtype(0.5))
     returned = {
-        str(signature.args[0]): str(signature.return_type) for signature in scalar.nopython_signatures
+        str(signature.args[0]): str(signature.return_type)
+        for signature in scalar.dispatcher.nopython_signatures
     }
     assert returned[np.dtype(dtype).name] == np.dtype(dtype).name

@@ -1,0 +1,61 @@
+"""Where the time to compile the training loop goes: CPU seconds for each kernel, and its number of versions.
+
+    python benchmarks/micro/compile.py
+
+More than one version of a kernel means that it is called with arguments of several types: a literal number and
+a variable, a read-only array and a writable one. Each is compiled apart.
+"""
+
+import collections
+import os
+import tempfile
+import time
+
+from numba.core import event
+
+
+class Stopwatch(event.Listener):
+    """CPU time spent compiling each function, without what it calls."""
+
+    def __init__(self):
+        self.seconds, self.versions = collections.Counter(), collections.Counter()
+        self.stack, self.since = [], 0.0
+
+    def charge(self):
+        now = time.process_time()
+        if self.stack:
+            self.seconds[self.stack[-1]] += now - self.since
+        self.since = now
+
+    def on_start(self, event):
+        self.charge()
+        self.stack.append(event.data["dispatcher"].__name__)
+        self.versions[self.stack[-1]] += 1
+
+    def on_end(self, event):
+        self.charge()
+        self.stack.pop()
+
+
+def compile_everything():
+    import numpy as np
+
+    from fastnn.architecture import Architecture
+    from fastnn.network import Network
+    from fastnn.training import Adam, Trainer
+
+    architecture = Architecture((4, 8, 3), output_activation="softmax", loss="cross_entropy")
+    network, X, y = Network.initialize(architecture, seed=0), np.ones((50, 4), np.float32), np.arange(50) % 3
+    Trainer(network, Adam(), batch_size=10, random_state=0, n_threads=1).run(X, y, epochs=1)
+    network.forward(X)
+
+
+if __name__ == "__main__":
+    stopwatch = Stopwatch()
+    event.register("numba:compile", stopwatch)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["FASTNN_CACHE_DIR"] = folder
+        compile_everything()
+    for name, seconds in stopwatch.seconds.most_common():
+        print(f"{seconds:7.2f} s  {stopwatch.versions[name]:2d}  {name}")
+    print(f"{stopwatch.seconds.total():7.2f} s  {stopwatch.versions.total():2d}  in all")
