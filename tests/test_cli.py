@@ -21,6 +21,7 @@ from fastnn.cli.progress import Progress
 from fastnn.cli.recipes import recipes
 from fastnn.cli.record import Record, Recorder
 from fastnn.cli.table import notes, render
+from fastnn.cli.warm_up import warm_up
 from fastnn.cli.work import prepare
 from fastnn.datasets import KNOWN, load
 
@@ -294,6 +295,17 @@ def test_a_picture_leaves_out_losses_that_are_not_finite(recipe, tmp_path):
     broken = record_of(recipe, ending="diverged", losses=[1.0, float("nan")])
     draw_comparison([(broken, None)], str(tmp_path / "gap.png"), title="gap")
     assert imread(tmp_path / "gap.png").size > 0
+
+
+def test_what_goes_wrong_while_warming_up_is_raised(iris, recipe, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr("fastnn.cli.warm_up.train_fastnn", fail)
+    stream = io.StringIO()
+    with pytest.raises(RuntimeError, match="no compiler"):
+        warm_up(iris, [recipe], ONE_THREAD, Progress(stream, runs=1, score_name="accuracy"))
+    assert stream.getvalue() == "warm-up: compiling the kernels, or loading them where an earlier run has\n"
 
 
 class Terminal(io.StringIO):

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 
-from fastnn.cli.contenders import Interrupted, Settings, sklearn_terms, train_fastnn, train_sklearn, warm_up
+from fastnn.cli.contenders import Interrupted, Settings, sklearn_terms, train_fastnn, train_sklearn
 from fastnn.cli.picture import check_drawable, draw_comparison
 from fastnn.cli.progress import Progress
 from fastnn.cli.recipes import GOALS, Recipe, recipes
 from fastnn.cli.record import Record
 from fastnn.cli.table import SHORT_RUN, Pair, notes, render
+from fastnn.cli.warm_up import warm_up
 from fastnn.cli.work import Work, prepare
 from fastnn.datasets import load
 
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     interrupted = False
     try:
         progress.say(f"{work.describe()}; hidden layers {options.hidden}, seed {options.seed}")
-        warm_up(work, ways, settings, progress.say)
+        warm_up(work, ways, settings, progress)
         _measure(work, ways, settings, progress, pairs)
     except (Interrupted, KeyboardInterrupt):
         interrupted = True

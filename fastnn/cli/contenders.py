@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -88,15 +87,6 @@ def train_fastnn(work: Work, recipe: Recipe, settings: Settings, show: Show) -> 
 
 def _unseen(record: Record) -> None:
     """Progress of a run that is not reported."""
-
-
-def warm_up(work: Work, ways: Sequence[Recipe], settings: Settings, say: Callable[[str], None]) -> None:
-    """One short run by each recipe, so that none pays for compilation later."""
-    say("warm-up: compiling the kernels, or loading them where an earlier run has")
-    few, started = work.first(256), perf_counter()
-    for recipe in ways:
-        train_fastnn(few, replace(recipe, epochs=1), settings, _unseen)
-    say(f"warm-up: done in {perf_counter() - started:.1f} s, not counted below")
 
 
 def _targets(work: Work) -> NDArray[Any]:

@@ -25,10 +25,13 @@ class Progress:
         self._width = 0
 
     def epoch(self, record: Record) -> None:
-        now = perf_counter()
-        if self._live and now - self._drawn >= _REDRAW_SECONDS:
-            self._drawn = now
+        if self._due():
             self._draw(self._line(record))
+
+    def tick(self, text: str) -> None:
+        """Show that something is going on; a log doesn't hear of it."""
+        if self._due():
+            self._draw(text)
 
     def finish(self, record: Record) -> None:
         """Close a run: its last line stays in a log, and gives way to the next run in a terminal."""
@@ -45,6 +48,14 @@ class Progress:
         if self._live and self._width:
             print("\r" + " " * self._width + "\r", end="", file=self._stream, flush=True)
             self._width = 0
+
+    def _due(self) -> bool:
+        """Whether a terminal may be redrawn by now."""
+        now = perf_counter()
+        due = self._live and now - self._drawn >= _REDRAW_SECONDS
+        if due:
+            self._drawn = now
+        return due
 
     def _line(self, record: Record, number: int | None = None) -> str:
         place = f"[{number or self._done + 1}/{self._runs}] "

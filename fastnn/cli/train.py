@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from fastnn.cli.contenders import Interrupted, Settings, train_fastnn, warm_up
+from fastnn.cli.contenders import Interrupted, Settings, train_fastnn
 from fastnn.cli.progress import Progress
 from fastnn.cli.recipes import Recipe, recipes
 from fastnn.cli.record import Record
+from fastnn.cli.warm_up import warm_up
 from fastnn.cli.work import Work, prepare
 from fastnn.datasets import load
 
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         progress.epoch(record)
 
     try:
-        warm_up(work, [recipe], settings, progress.say)
+        warm_up(work, [recipe], settings, progress)
         train_fastnn(work, recipe, settings, show)
     except (Interrupted, KeyboardInterrupt):
         progress.clear()
