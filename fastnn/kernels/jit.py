@@ -9,6 +9,7 @@ import os
 
 import numba
 from llvmlite.binding import Linkage
+from numba import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
@@ -60,7 +61,10 @@ def entry(function=None, *, reads=()):
 
 
 class CalleeLibrary(JITCodeLibrary):
-    """Code of a kernel that is linked into its callers and has no machine code of its own."""
+    """Code of a kernel that is linked into its callers; it is optimised there, and has no machine code of its own."""
+
+    def _optimize_final_module(self):
+        """Nothing: Numba would optimise a kernel once for itself and again in every caller up to the entry."""
 
     def _finalize_final_module(self):
         self._shared_module = self._final_module.clone()
@@ -85,8 +89,9 @@ class Kernel:
     """A function compiled by `kernel`. Kernels call `callee`; Python calls `dispatcher`, mostly in tests.
 
     Numba makes machine code and two wrappers for every function, although what runs is the code that is
-    compiled once more with the caller. Leaving them out took a third off the time to compile the training
-    loop, 35 s of CPU to 23 s, and the code that runs is the same (benchmarks/micro/compile.py).
+    compiled once more with the caller. Leaving them out, optimising callees only in the entry, and not compiling
+    a kernel again for every literal argument takes the training loop from 35 s of CPU to 11 s
+    (benchmarks/micro/compile.py).
     """
 
     def __init__(self, function, flags):
@@ -100,6 +105,9 @@ class Kernel:
         }
         compile_callee = numba.njit(**self.options, no_cpython_wrapper=True, pipeline_class=CalleeCompiler)
         self.callee = compile_callee(function)
+        resolve = self.callee.get_call_template
+        # A literal argument, as in f(x, 0), is no reason to compile f once more.
+        self.callee.get_call_template = lambda args, kws: resolve(tuple(map(types.unliteral, args)), kws)
 
     @property
     def _numba_type_(self):
