@@ -11,7 +11,7 @@ from fastnn.kernels.codes import ADAM, MOMENTUM, NESTEROV, SGD
 from fastnn.kernels.jit import kernel
 
 # Hyper-parameters of one step, cast to the dtype of the parameters once.
-RATE, DECAY, SCALE, BETA_1, BETA_2, EPSILON, N_HYPER = range(7)
+RATE, DECAY, SCALE, BETA_1, BETA_2, REST_1, REST_2, EPSILON, N_HYPER = range(9)
 
 
 @kernel
@@ -61,13 +61,14 @@ def adam(params, gradient, first, second, hyper):
     All arrays (n,); the rate carries the bias correction, sqrt(1 - b2^t) / (1 - b1^t).  (Kingma & Ba, 2015, section 2)
     """
     rate, decay, scale, squares = hyper[RATE], hyper[DECAY], hyper[SCALE], params.dtype.type(0)
-    beta_1, beta_2, epsilon, one = hyper[BETA_1], hyper[BETA_2], hyper[EPSILON], params.dtype.type(1)
+    beta_1, beta_2, epsilon = hyper[BETA_1], hyper[BETA_2], hyper[EPSILON]
+    rest_1, rest_2 = hyper[REST_1], hyper[REST_2]
     for i in range(params.size):
         value = params[i]
         squares += value * value
         g = gradient[i] * scale + decay * value
-        m = beta_1 * first[i] + (one - beta_1) * g
-        v = beta_2 * second[i] + (one - beta_2) * g * g
+        m = beta_1 * first[i] + rest_1 * g
+        v = beta_2 * second[i] + rest_2 * g * g
         first[i] = m
         second[i] = v
         params[i] = value - rate * m / (sqrt(v) + epsilon)

@@ -102,6 +102,8 @@ def set_hyper(ints, reals, values):
         values[row, hyper.SCALE] = 1.0 / reals[BATCH_WEIGHT]
         values[row, hyper.BETA_1] = reals[BETA_1]
         values[row, hyper.BETA_2] = reals[BETA_2]
+        values[row, hyper.REST_1] = 1.0 - reals[BETA_1]
+        values[row, hyper.REST_2] = 1.0 - reals[BETA_2]
         values[row, hyper.EPSILON] = reals[EPSILON]
     values[0, hyper.DECAY] = reals[ALPHA] / reals[BATCH_WEIGHT]
     values[1, hyper.DECAY] = 0.0
