@@ -1,0 +1,69 @@
+"""scikit-learn's checks for estimators of third parties, in many configurations, with no expected failure."""
+
+import warnings
+
+import pytest
+from sklearn.neural_network import MLPClassifier as OriginalClassifier
+from sklearn.neural_network import MLPRegressor as OriginalRegressor
+from sklearn.utils.estimator_checks import check_estimator, parametrize_with_checks
+from threadpoolctl import threadpool_limits
+
+from fastnn import MLPClassifier, MLPRegressor
+
+CONFIGURATIONS = [
+    {},
+    {"solver": "sgd", "learning_rate_init": 0.01},
+    {"solver": "sgd", "learning_rate": "adaptive", "momentum": 0.0, "learning_rate_init": 0.1},
+    {"solver": "lbfgs"},
+    {"hidden_layer_sizes": (20, 10), "activation": "tanh", "learning_rate_init": 0.01},
+    {"hidden_layer_sizes": (), "batch_size": "full", "learning_rate_init": 0.02},
+    {"activation": "logistic", "learning_rate_init": 0.01, "nesterovs_momentum": False},
+    {"activation": "identity", "shuffle": False},
+    {"dtype": "float64", "n_threads": 2, "max_time": 60.0, "early_stopping_metric": "loss"},
+]
+# Where scikit-learn's own estimators fail a check: weights are not equivalent to repeated rows once a batch, a
+# split or the learning rate depends on the number of rows.
+HARD_CONFIGURATIONS = [
+    {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.1},
+    {"early_stopping": True},
+    {"warm_start": True},
+    {"solver": "sgd", "early_stopping": True, "warm_start": True},
+]
+
+
+def configured(kind, configuration):
+    return kind(**{"max_iter": 100, "random_state": 0, **configuration})
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(
+    [
+        *(configured(kind, each) for kind in (MLPClassifier, MLPRegressor) for each in CONFIGURATIONS),
+        # A probability has to stay below 1, also when it is rounded to single precision.
+        configured(MLPClassifier, {"solver": "lbfgs", "dtype": "float32", "alpha": 0.1}),
+        configured(MLPRegressor, {"solver": "lbfgs", "dtype": "float32"}),
+    ]
+)
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+def outcomes(estimator):
+    """The result of every check, by its name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results = check_estimator(estimator, on_fail=None, on_skip=None)
+    return {result["check_name"]: result["status"] for result in results}
+
+
+@pytest.mark.parametrize("configuration", HARD_CONFIGURATIONS, ids=str)
+@pytest.mark.parametrize(
+    ("kind", "original"), [(MLPClassifier, OriginalClassifier), (MLPRegressor, OriginalRegressor)]
+)
+def test_nothing_fails_that_the_original_passes(kind, original, configuration):
+    # A subclass, because scikit-learn checks its own classes with other parameters.
+    original = type(original.__name__, (original,), {"__init__": original.__init__})
+    with threadpool_limits(1):
+        ours, theirs = (outcomes(configured(each, configuration)) for each in (kind, original))
+    assert set(theirs) <= set(ours)
+    assert [name for name in theirs if theirs[name] == "passed" and ours[name] != "passed"] == []
