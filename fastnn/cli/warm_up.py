@@ -1,4 +1,4 @@
-"""Compiling before anything is timed, beside the main thread: LLVM takes no interrupts, Ctrl-C is answered."""
+"""Compiling before anything is timed, beside the main thread: LLVM takes no interrupts, Ctrl-C is heard."""
 
 from __future__ import annotations
 
