@@ -42,7 +42,7 @@ FLOORS = {
 }
 # The same inside the kernels, from the tools at the bottom to the loops at the top.
 KERNEL_FLOORS = [
-    {"arithmetic", "cache", "codes", "jit", "layout", "simd", "state", "team"},
+    {"arguments", "arithmetic", "cache", "codes", "jit", "layout", "simd", "state", "team"},
     {"activations", "dense", "elementary", "losses", "optimizers", "random", "schedule", "sparse"},
     {"backprop", "sample"},
     {"loops"},
