@@ -63,6 +63,9 @@ def _dress(panel: Any) -> None:
     panel.set_yscale("log")
     for axis in (panel.xaxis, panel.yaxis):
         axis.set_major_formatter("{x:g}")
+        low, high = axis.get_view_interval()
+        # Within one power of ten the powers alone would leave an axis without numbers.
+        axis.set_minor_formatter("{x:g}" if high < 10 * low else "")
     panel.set_xlabel("training time in seconds, scoring not counted (log scale)")
     panel.grid(True, which="major", color="#dddddd", linewidth=0.8)
     panel.spines[["top", "right"]].set_visible(False)
