@@ -1,6 +1,6 @@
 """kernels/dense.py against NumPy for every row count and width, each buffer between guard zones.
 
-Buffers have exactly the padded sizes of the engine (layout.py), padding is 0, and what a kernel need not write holds
+Buffers have exactly the padded sizes of the engine (layout.py), padding is 0, and what a kernel writes holds
 NaN before the call.
 """
 
@@ -63,7 +63,7 @@ def multiply(weights, strides, bias, x, z, sizes, n_rows):
 
 
 def check_product(n_inputs, n_outputs, n_rows, dtype, backwards):
-    """z = W' x + b, or dx = W delta with the strides exchanged; W is stored (inputs, ld) of the forward direction."""
+    """z = W' x + b; backwards dx = W delta, the same with the strides of W exchanged."""
     shape = (n_outputs, n_inputs) if backwards else (n_inputs, n_outputs)
     W, x = draw(shape, dtype, 1), draw((n_rows, n_inputs), dtype, 2)
     ld = row_length(shape[1], lanes(dtype))

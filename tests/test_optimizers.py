@@ -1,0 +1,142 @@
+"""kernels/optimizers.py against NumPy: each rule over several steps, in both precisions."""
+
+import numpy as np
+import pytest
+import reference
+from cases import DTYPES, WRITTEN, Guarded
+
+from fastnn import Adam, Architecture, Network, Trainer
+from fastnn.kernels import optimizers as hyper
+from fastnn.kernels.codes import ADAM, GRADIENT_ONLY, MOMENTUM, NESTEROV, SGD
+from fastnn.kernels.schedule import set_hyper
+from fastnn.kernels.state import ALPHA as PENALTY
+from fastnn.kernels.state import (
+    BATCH_WEIGHT,
+    BETA_1,
+    BETA_2,
+    EPSILON,
+    N_INTS,
+    N_REALS,
+    RATE,
+    RATE_INIT,
+    SOLVER,
+    STEP,
+)
+
+SOLVERS = [SGD, MOMENTUM, NESTEROV, ADAM]
+LENGTHS = [1, 2, 7, 8, 17, 64, 1000]
+LEARNING_RATE, MOMENTUM_FACTOR, BETAS, ALPHA, BATCH = 0.05, 0.9, (0.9, 0.999), 0.3, 7.0
+STEPS = 20
+
+
+def hyper_of(solver, step, dtype):
+    """Hyper-parameters of one step as the engine computes them."""
+    ints, reals = np.zeros(N_INTS, np.int64), np.zeros(N_REALS)
+    ints[[SOLVER, STEP]] = solver, step
+    reals[[RATE, RATE_INIT, BATCH_WEIGHT, PENALTY]] = LEARNING_RATE, LEARNING_RATE, BATCH, ALPHA
+    reals[[BETA_1, BETA_2, EPSILON]] = (*BETAS, 1e-8) if solver == ADAM else (MOMENTUM_FACTOR, 0, 0)
+    values = np.zeros((2, hyper.N_HYPER), dtype)
+    set_hyper(ints, reals, values)
+    return values
+
+
+def reference_step(solver, state, gradient, step):
+    """(params, first, second) after a step of the oracle."""
+    params, first, second = state
+    if solver == ADAM:
+        rates = {"learning_rate": LEARNING_RATE, "beta_1": BETAS[0], "beta_2": BETAS[1]}
+        new = reference.adam([params], [gradient], [first], [second], step, **rates)
+        return tuple(each[0] for each in new)
+    factor = 0.0 if solver == SGD else MOMENTUM_FACTOR
+    rates = {"learning_rate": LEARNING_RATE, "momentum": factor, "nesterov": solver == NESTEROV}
+    (params,), (first,) = reference.sgd([params], [gradient], [first], **rates)
+    return params, first, second
+
+
+def draw(rng, n, dtype):
+    """Numbers of one sign a place, so that Adam never divides a rounding error by another."""
+    return (rng.uniform(0.5, 1.5, n) * np.where(np.arange(n) % 2, 1, -1)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("decays", [True, False])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_steps_are_those_of_the_rule(solver, decays, dtype):
+    for n in LENGTHS:
+        rng = np.random.default_rng(n)
+        params = draw(rng, n, dtype)
+        params, first, second = (Guarded(values, WRITTEN) for values in (params, 0 * params, 0 * params))
+        state = tuple(buffer.values.astype(float) for buffer in (params, first, second))
+        for step in range(1, STEPS + 1):
+            gradient = draw(rng, n, dtype) * dtype(BATCH)
+            settings = hyper_of(solver, step, dtype)[0 if decays else 1]
+            before = params.values.astype(float)
+            squares = hyper.update(
+                solver, params.values, gradient.copy(), first.values, second.values, settings
+            )
+            np.testing.assert_allclose(squares, (before**2).sum(), rtol=(n + 1) * float(np.finfo(dtype).eps))
+            whole = gradient.astype(float) / BATCH + (ALPHA / BATCH * state[0] if decays else 0)
+            state = reference_step(solver, state, whole, step)
+        # A step rounds each number some ten times; rates and decays below 1 let errors add up, not multiply.
+        tolerance = 10 * STEPS * float(np.finfo(dtype).eps)
+        used = {SGD: 1, MOMENTUM: 2, NESTEROV: 2, ADAM: 3}[solver]
+        for buffer, expected in zip((params, first, second)[:used], state, strict=False):
+            np.testing.assert_allclose(buffer.values, expected, rtol=tolerance, atol=tolerance)
+            buffer.assert_guards_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_padding_stays_zero(solver, dtype):
+    params, first, second = (np.zeros(16, dtype) for _ in range(3))
+    for step in range(1, 4):
+        hyper.update(solver, params, np.zeros(16, dtype), first, second, hyper_of(solver, step, dtype)[0])
+    for values in (params, first, second):
+        assert not values.any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradient_only_scales_and_adds_the_penalty_and_leaves_the_parameters(dtype):
+    rng = np.random.default_rng(0)
+    params, gradient = draw(rng, 33, dtype), draw(rng, 33, dtype)
+    before, expected = params.copy(), gradient / BATCH + ALPHA / BATCH * params.astype(float)
+    squares = hyper.update(
+        GRADIENT_ONLY, params, gradient, params[:0], params[:0], hyper_of(SGD, 1, dtype)[0]
+    )
+    np.testing.assert_array_equal(params, before)
+    np.testing.assert_allclose(gradient, expected, rtol=4 * float(np.finfo(dtype).eps))
+    np.testing.assert_allclose(
+        squares, (before.astype(float) ** 2).sum(), rtol=33 * float(np.finfo(dtype).eps)
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_adam_first_step_has_size_lr(scale, dtype):
+    # m / sqrt(v) = g / |g|, whatever the size of g; epsilon is small beside sqrt(v).
+    gradient = (scale * draw(np.random.default_rng(1), 64, dtype)).astype(dtype)
+    params = np.zeros(64, dtype)
+    settings = hyper_of(ADAM, 1, dtype)[1]
+    hyper.update(ADAM, params, gradient.copy(), np.zeros(64, dtype), np.zeros(64, dtype), settings)
+    # epsilon / sqrt(v) with v = (1 - beta_2) g^2, and 10 roundings.
+    tolerance = 1e-8 / (np.sqrt(1e-3) * 0.5 * scale / BATCH) + 10 * float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(params, -LEARNING_RATE * np.sign(gradient), rtol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_moments_and_padding_of_a_trained_network_stay_in_the_layout(dtype):
+    network = Network.initialize(Architecture((3, 10, 2)), seed=0, dtype=dtype)
+    trainer = Trainer(network, Adam(), batch_size=20, alpha=0.1, random_state=0)
+    rng = np.random.default_rng(2)
+    trainer.run(rng.normal(size=(65, 3)), rng.normal(size=(65, 2)), epochs=3)
+    inside = Network.from_arrays(network.architecture, network.weights, network.biases)
+    np.testing.assert_array_equal(network.parameters, inside.parameters)
+    owned = np.zeros(len(network.parameters), bool)
+    marked = Network(network.architecture, dtype=dtype)
+    for view in (*marked.weights, *marked.biases):
+        view[...] = 1
+    owned[marked.parameters == 1] = True
+    assert owned.sum() == network.architecture.n_parameters
+    for moment in (trainer.first, trainer.second):
+        assert not moment[~owned].any()
+        assert moment[owned].any()
