@@ -36,12 +36,12 @@ def aligned_length(numbers: int, dtype: Any) -> int:
 
 
 def make_work(
-    layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: int, by_sample: bool = False
+    layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: int
 ) -> Any:
     """Scratch memory for `n_threads` threads that share or own `n_tiles` tiles."""
     rows = layout.panel_rows
-    width = int(layout.layers[:, kernels.layout.INPUTS].max() if by_sample else 0) + 16
-    layers = len(layout.layers)
+    width = aligned_length(int(layout.layers[:, kernels.layout.INPUTS].max()) + 16, dtype)
+    lists = max(n_threads, len(layout.layers))
     return kernels.state.Work(
         tiles=aligned_zeros((n_tiles, aligned_length(layout.tile_numbers, dtype)), dtype),
         rows=np.zeros((n_threads, rows), dtype=np.int64),
@@ -49,12 +49,21 @@ def make_work(
         weights=aligned_zeros((n_threads, aligned_length(rows, dtype)), dtype),
         losses=np.zeros((n_threads, layout.tile_panels)),
         inputs=kernels.state.Inputs(
-            active=np.zeros((layers, width), dtype=np.int64),
-            values=aligned_zeros((layers, width), dtype),
-            counts=np.zeros(layers, dtype=np.int64),
+            active=np.zeros((lists, width), dtype=np.int64),
+            values=aligned_zeros((lists, width), dtype),
+            counts=np.zeros(lists, dtype=np.int64),
             sums=aligned_zeros((width,), dtype),
         ),
     )
+
+
+def make_table(X: Any) -> Any:
+    """Rows of X (n, I) as the kernels read them: a C-contiguous array, or CSR without duplicates, never copied."""
+    dtype, table = X.dtype, kernels.sparse.Table
+    if isinstance(X, np.ndarray):
+        return table(X, np.empty(0, dtype), np.empty(0, np.int32), np.empty(0, np.int64))
+    columns, starts = X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False)
+    return table(np.empty((0, X.shape[1]), dtype), X.data, columns, starts)
 
 
 def make_model(layout: Any, codes: tuple[int, int, int], params: NDArray[Any]) -> Any:
@@ -65,7 +74,7 @@ def make_model(layout: Any, codes: tuple[int, int, int], params: NDArray[Any]) -
 
 
 class Predictor:
-    """Runs a network. Any number of Python threads may call it at once: each takes scratch memory of its own."""
+    """Runs a network on X (n, I), an array or CSR. Any number of Python threads may call it at once: each takes scratch memory of its own."""
 
     def __init__(self, sizes: tuple[int, ...], codes: tuple[int, int, int], params: NDArray[Any]) -> None:
         self.sizes, self.codes, self.params = sizes, codes, params
@@ -79,7 +88,7 @@ class Predictor:
             self._models[rows] = layout, make_model(layout, self.codes, self.params)
         return self._models[rows]
 
-    def __call__(self, X: NDArray[Any], *, logits: bool, n_threads: int | None = None) -> NDArray[Any]:
+    def __call__(self, X: Any, *, logits: bool, n_threads: int | None = None) -> NDArray[Any]:
         """Outputs (n, K) for X (n, I), C-contiguous and of the network's dtype."""
         n = X.shape[0]
         out = np.empty((n, self.sizes[-1]), dtype=self.params.dtype)
@@ -94,7 +103,7 @@ class Predictor:
         except IndexError:
             work = make_work(layout, self.sizes[-1], self.params.dtype, threads, threads)
         with kernels.team.Team(threads) as team:
-            team.run(kernels.predict, threads, model, X, out, work, 0 if logits else 1)
+            team.run(kernels.predict, threads, model, make_table(X), out, work, 0 if logits else 1)
         free.append(work)
         return out
 
@@ -129,7 +138,7 @@ class Session:
         self.step_work = work + 20.0 * params.size
         self.model = make_model(layout, codes, params)
         tiles = self.n_threads if shards > 1 else 1
-        self.work = make_work(layout, sizes[-1], dtype, self.n_threads, tiles, by_sample=batch_rows == 1)
+        self.work = make_work(layout, sizes[-1], dtype, self.n_threads, tiles)
         self.gradients = aligned_zeros((shards, aligned_length(params.size, dtype)), dtype)
         self.hyper = np.zeros((2, kernels.optimizers.N_HYPER), dtype=dtype)
         self.squares = np.zeros(len(layout.chunks))

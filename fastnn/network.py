@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn import kernels
 from fastnn.architecture import Architecture
-from fastnn.engine import Predictor, Session, aligned_zeros
+from fastnn.engine import Predictor, Session, aligned_zeros, make_table
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -22,6 +22,21 @@ def check_matrix(name: str, values: ArrayLike, dtype: np.dtype[Any], columns: in
     if not np.isfinite(matrix).all():
         raise ValueError(f"{name} must be finite; it holds NaN or infinity. Replace or drop those rows.")
     return matrix
+
+
+def check_inputs(X: Any, dtype: np.dtype[Any], columns: int) -> Any:
+    """X as the engine takes it: a matrix as `check_matrix` gives it, or CSR without duplicates."""
+    if not hasattr(X, "tocsr"):
+        return check_matrix("X", X, dtype, columns)
+    table = X.tocsr().astype(dtype, copy=False)
+    if not table.has_canonical_format:
+        table = table.copy()
+        table.sum_duplicates()
+    if table.shape[1] != columns or table.shape[0] == 0:
+        raise ValueError(f"X must have the shape (n, {columns}) with n >= 1; got {table.shape}.")
+    if not np.isfinite(table.data).all():
+        raise ValueError("X must be finite; it holds NaN or infinity. Replace or drop those rows.")
+    return table
 
 
 def check_targets(architecture: Architecture, y: ArrayLike, n_rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -141,14 +156,14 @@ class Network:
         half = len(self.weights)
         return _restore, (self.architecture, plain[:half], plain[half:], self.dtype)
 
-    def forward(self, X: ArrayLike, *, logits: bool = False, n_threads: int | None = None) -> NDArray[Any]:
-        """Output (n, K) for X (n, I); with `logits` the weighted sums before the output activation."""
-        matrix = check_matrix("X", X, self.dtype, self.architecture.layer_sizes[0])
+    def forward(self, X: Any, *, logits: bool = False, n_threads: int | None = None) -> NDArray[Any]:
+        """Output (n, K) for X (n, I), an array or a SciPy sparse matrix; with `logits` the weighted sums before the output activation."""
+        matrix = check_inputs(X, self.dtype, self.architecture.layer_sizes[0])
         return self.predictor(matrix, logits=logits, n_threads=n_threads)
 
-    def activations(self, X: ArrayLike) -> list[NDArray[Any]]:
+    def activations(self, X: Any) -> list[NDArray[Any]]:
         """What every layer puts out for X (n, I): X itself, each hidden layer, the output."""
-        matrix = check_matrix("X", X, self.dtype, self.architecture.layer_sizes[0])
+        matrix = check_inputs(X, self.dtype, self.architecture.layer_sizes[0])
         hidden, output, _ = self.architecture.codes
         outputs = [matrix]
         for index in range(1, len(self.weights) + 1):
@@ -160,21 +175,21 @@ class Network:
         return outputs
 
     def loss(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, alpha: float = 0.0
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, alpha: float = 0.0
     ) -> float:
         """Mean loss of the rows plus ``alpha / 2 * sum(weights**2) / sum(sample_weight)``."""
         return self.loss_and_gradient(X, y, sample_weight, alpha=alpha)[0]
 
     def loss_and_gradient(
-        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, *, alpha: float = 0.0
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, alpha: float = 0.0
     ) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
         """Loss as in `loss`, with its gradient by the weights (inputs, outputs) and biases (outputs,) of each layer.
 
         `y` is (n,) or (n, K) real numbers, 0 and 1 for logistic outputs, class numbers (n,) for softmax.
         """
-        matrix = check_matrix("X", X, self.dtype, self.architecture.layer_sizes[0])
-        targets = check_targets(self.architecture, y, len(matrix), self.dtype)
-        weights = check_weights(sample_weight, len(matrix), self.dtype)
+        matrix = check_inputs(X, self.dtype, self.architecture.layer_sizes[0])
+        targets = check_targets(self.architecture, y, matrix.shape[0], self.dtype)
+        weights = check_weights(sample_weight, matrix.shape[0], self.dtype)
         return Gradient(self, matrix, targets, weights, alpha=alpha)()
 
 
@@ -200,7 +215,7 @@ class Gradient:
     def __init__(
         self,
         network: Network,
-        X: NDArray[Any],
+        X: Any,
         y: NDArray[Any],
         sample_weight: NDArray[Any],
         *,
@@ -211,7 +226,7 @@ class Gradient:
         state, architecture = kernels.state, network.architecture
         n = X.shape[0]
         self._session = Session(architecture.layer_sizes, architecture.codes, network.parameters, n, n_threads)
-        self._data = kernels.backprop.Data(X, y, sample_weight, np.arange(n))
+        self._data = kernels.backprop.Data(make_table(X), y, sample_weight, np.arange(n))
         self._ints = np.zeros(state.N_INTS, dtype=np.int64)
         self._ints[[state.N_ROWS, state.EPOCHS, state.SOLVER]] = n, 1, kernels.codes.GRADIENT_ONLY
         self._reals = np.zeros(state.N_REALS)

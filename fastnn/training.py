@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn import kernels
 from fastnn.architecture import choose
-from fastnn.engine import Session, aligned_zeros
+from fastnn.engine import Session, aligned_zeros, make_table
 from fastnn.kernels import codes
-from fastnn.network import Network, check_matrix, check_targets, check_weights
+from fastnn.network import Network, check_inputs, check_targets, check_weights
 
 SLICE_SECONDS = 0.06  # Python takes over this often: Ctrl-C, time limits, progress
 FIRST_SLICE_WORK = 1e9  # floating point operations before the speed is known
@@ -227,7 +227,7 @@ class Trainer:
 
     def run(
         self,
-        X: ArrayLike,
+        X: Any,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,
@@ -245,9 +245,9 @@ class Trainer:
         'interrupted' (Ctrl-C) or 'diverged'.
         """
         network = self.network
-        matrix = check_matrix("X", X, network.dtype, network.architecture.layer_sizes[0])
-        targets = check_targets(network.architecture, y, len(matrix), network.dtype)
-        weights = check_weights(sample_weight, len(matrix), network.dtype)
+        matrix = check_inputs(X, network.dtype, network.architecture.layer_sizes[0])
+        targets = check_targets(network.architecture, y, matrix.shape[0], network.dtype)
+        weights = check_weights(sample_weight, matrix.shape[0], network.dtype)
         if not (isinstance(epochs, Integral) and epochs >= 1):
             raise ValueError(f"epochs must be an int >= 1; got {epochs!r}.")
         return self.run_checked(
@@ -256,7 +256,7 @@ class Trainer:
 
     def run_checked(
         self,
-        X: NDArray[Any],
+        X: Any,
         y: NDArray[Any],
         sample_weight: NDArray[Any],
         *,
@@ -266,11 +266,11 @@ class Trainer:
         max_time: float | None = None,
     ) -> str:
         """`run` for arrays that are known to be right: C-contiguous, of the network's dtype, y (n, K), weights or (0,)."""
-        session, state = self._session_for(resolve_batch(self.batch_size, len(X))), kernels.state
-        data = kernels.backprop.Data(X, y, sample_weight, np.arange(len(X)))
+        session, state = self._session_for(resolve_batch(self.batch_size, X.shape[0])), kernels.state
+        data = kernels.backprop.Data(make_table(X), y, sample_weight, np.arange(X.shape[0]))
         key = read_key(self.random_state)
         ints = self._ints
-        ints[[state.N_ROWS, state.EPOCHS, state.CURSOR, state.EPOCH]] = len(X), epochs, 0, 0
+        ints[[state.N_ROWS, state.EPOCHS, state.CURSOR, state.EPOCH]] = X.shape[0], epochs, 0, 0
         ints[state.SHUFFLE] = self.shuffle
         ints[state.MONITOR] = state.LOSS if score is None else state.SCORE
         ints[state.PAUSE] = score is not None or on_epoch is not None

@@ -38,6 +38,14 @@ from fastnn.kernels.layout import (
 )
 from fastnn.kernels.losses import loss_and_delta
 from fastnn.kernels.simd import lanes, panel_rows
+from fastnn.kernels.sparse import (
+    Table,
+    expand_panel,
+    is_sparse,
+    multiplied_as_is,
+    multiply_panel,
+    sparse_weight_gradient,
+)
 
 
 class Model(NamedTuple):
@@ -52,7 +60,7 @@ class Model(NamedTuple):
 class Data(NamedTuple):
     """What is learned from."""
 
-    X: np.ndarray  # (n, I)
+    table: Table  # X (n, I), dense or sparse
     y: np.ndarray  # (n, K); class numbers (n, 1) for softmax
     weights: np.ndarray  # (n,), or (0,) where all rows count the same
     order: np.ndarray  # (n,) int64: the rows in the order of training
@@ -65,6 +73,8 @@ class Scratch(NamedTuple):
     rows: np.ndarray  # (R,) int64
     targets: np.ndarray  # (K * R,)
     weights: np.ndarray  # (R,)
+    active: np.ndarray  # (I + 16,) int64: columns of one sparse row
+    values: np.ndarray  # (I + 16,) and what they hold
 
 
 @kernel
@@ -117,12 +127,13 @@ def activate_output(code, a, n_outputs):
 
 
 @kernel
-def forward(model, tile, first_panel, last_panel, n_rows):
-    """All layers, up to z of the output layer."""
+def forward(model, table, tile, first_panel, last_panel, n_rows):
+    """All layers, up to z of the output layer, from what `load_panel` has left."""
     n_layers, rows = model.layers.shape[0], panel_rows(tile)
     for index in range(n_layers):
         layer = model.layers[index]
-        propagate(layer, model.params, tile, first_panel, last_panel, n_rows)
+        if index > 0 or not multiplied_as_is(table):
+            propagate(layer, model.params, tile, first_panel, last_panel, n_rows)
         if index < n_layers - 1:
             for panel in range(first_panel, last_panel):
                 a = panel_of(tile, layer[Z_AT], layer[LD], panel)
@@ -159,13 +170,23 @@ def load_targets(data, scratch, begin, count):
 
 
 @kernel
-def load_inputs(data, scratch, layer, begin, panel, n_rows):
-    """x[i, r] = X[order[begin + panel * R + r], i]; lanes past the last row repeat it."""
-    rows = panel_rows(scratch.tile)
-    last = begin + n_rows - 1
-    for r in range(rows):
-        scratch.rows[r] = data.order[min(begin + panel * rows + r, last)]
-    gather_panel(data.X, scratch.rows, panel_of(scratch.tile, layer[X_AT], layer[X_WIDTH], panel))
+def load_panel(model, table, scratch, panel):
+    """x[i, r] = X[rows[r], i] of one panel; for a sparse table, z of the first layer at once."""
+    layer = model.layers[0]
+    x = panel_of(scratch.tile, layer[X_AT], layer[X_WIDTH], panel)
+    if not is_sparse(table):
+        gather_panel(table.X, scratch.rows, x)
+    elif multiplied_as_is(table):
+        multiply_panel(table, layer, model.params, scratch, panel)
+    else:
+        expand_panel(table, scratch.rows, x)
+
+
+@kernel
+def choose_rows(order, scratch, first, last):
+    """rows[r] = order[first + r]; lanes past the last row repeat it."""
+    for r in range(scratch.rows.size):
+        scratch.rows[r] = order[min(first + r, last - 1)]
 
 
 @kernel
@@ -193,23 +214,30 @@ def forward_backward(model, data, scratch, begin, n_rows, panels, losses):
     losses[panel] is the panel's sum of weight * loss.
     """
     first, last = panels
+    rows = panel_rows(scratch.tile)
     for panel in range(first, last):
-        load_inputs(data, scratch, model.layers[0], begin, panel, n_rows)
-    forward(model, scratch.tile, first, last, n_rows)
+        choose_rows(data.order, scratch, begin + panel * rows, begin + n_rows)
+        load_panel(model, data.table, scratch, panel)
+    forward(model, data.table, scratch.tile, first, last, n_rows)
     for panel in range(first, last):
         losses[panel] = output_loss(model, data, scratch, begin, panel, n_rows)
     backward(model, scratch.tile, first, last, n_rows)
 
 
 @kernel
-def chunk_gradient(model, chunk, tile, gradient, n_rows, fresh):
+def chunk_gradient(model, data, chunk, scratch, gradient, begin, n_rows, fresh):
     """Gradient (P,) of one chunk of weight rows, and of the bias that follows them, from a finished tile."""
+    tile = scratch.tile
     layer, rows = model.layers[chunk[CHUNK_LAYER]], panel_rows(tile)
     panels = (n_rows + rows - 1) // rows
     x = tile[layer[X_AT] : layer[X_AT] + panels * layer[X_WIDTH] * rows]
     delta_rows = tile[layer[ROWS_AT] : layer[ROWS_AT] + panels * layer[LD] * rows]
     weights = gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]]
-    weight_gradient(layer, x, delta_rows, weights, chunk[CHUNK_FIRST], chunk[CHUNK_LAST], n_rows, fresh)
+    if chunk[CHUNK_LAYER] > 0 or not multiplied_as_is(data.table):
+        weight_gradient(layer, x, delta_rows, weights, chunk[CHUNK_FIRST], chunk[CHUNK_LAST], n_rows, fresh)
+    elif chunk[CHUNK_FIRST] == 0:
+        # An entry may lie in any chunk: the first one stands for the whole layer.
+        sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh)
     if chunk[CHUNK_HAS_BIAS]:
         bias = gradient[layer[BIAS_AT] : layer[BIAS_AT] + layer[LD]]
         bias_gradient(delta_rows, bias, layer[LD], n_rows, fresh)

@@ -111,6 +111,16 @@ def transpose_panel(delta, delta_rows, ld, n_outputs):
 
 
 @kernel
+def transpose_back(products, z, ld, n_outputs):
+    """z[o, r] = products[r, o].  products (R, ld), z (O, R)."""
+    rows, step = panel_rows(z), lanes(z)
+    for r in range(0, rows, step):
+        for o in range(0, n_outputs, step):
+            block = block_transpose(block_load(products, SQUARE, 1, r * ld + o, ld))
+            block_store(block, z, o * rows + r, rows)
+
+
+@kernel
 def gather_panel(X, rows, panel):
     """panel[i, r] = X[rows[r], i].  X (n, I), rows (R,), panel (I, R)."""
     height, step = panel_rows(panel), lanes(panel)

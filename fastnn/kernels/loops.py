@@ -4,16 +4,15 @@ Every thread of a team makes the same call with its own rank; rank 0 alone chang
 """
 
 from fastnn.kernels.backprop import (
-    Data,
     Scratch,
     activate_output,
     chunk_gradient,
     forward,
     forward_backward,
-    load_inputs,
+    load_panel,
     panel_of,
 )
-from fastnn.kernels.dense import gather_panel, scatter_panel
+from fastnn.kernels.dense import scatter_panel
 from fastnn.kernels.jit import entry, kernel
 from fastnn.kernels.layout import (
     BIAS_AT,
@@ -30,9 +29,18 @@ from fastnn.kernels.layout import (
 )
 from fastnn.kernels.codes import SGD
 from fastnn.kernels.optimizers import SCALE, update
-from fastnn.kernels.sample import backward_sample, descend, fold, forward_sample, output_sample, sum_of_squares
+from fastnn.kernels.sample import (
+    backward_sample,
+    descend,
+    find_active,
+    fold,
+    forward_sample,
+    output_sample,
+    sum_of_squares,
+)
 from fastnn.kernels.schedule import begin_batch, check_finite, end_batch, judge
 from fastnn.kernels.simd import panel_rows
+from fastnn.kernels.sparse import is_sparse, read_row
 from fastnn.kernels.state import (
     AWAITS_SCORE,
     BATCH,
@@ -53,14 +61,22 @@ from fastnn.kernels.state import (
 )
 from fastnn.kernels.team import barrier
 
-READS = ("data.X", "data.y", "data.weights", "model.layers", "control.chunks")
+READS = ("data.table", "data.y", "data.weights", "model.layers", "control.chunks")
 # One sample at a time: the factor kept apart from the weights stays in a range where nothing overflows.
 SMALLEST_SHRINK, LARGEST_DECAY = 1e-3, 0.5
 
 
 @kernel
 def scratch_of(work, tile, rank):
-    return Scratch(work.tiles[tile], work.rows[rank], work.targets[rank], work.weights[rank])
+    inputs = work.inputs
+    return Scratch(
+        work.tiles[tile],
+        work.rows[rank],
+        work.targets[rank],
+        work.weights[rank],
+        inputs.active[rank],
+        inputs.values[rank],
+    )
 
 
 @kernel
@@ -75,7 +91,7 @@ def shard_gradient(model, data, scratch, losses, gradient, chunks, first, last):
         for panel in range(panels):
             total += losses[panel]
         for chunk in range(chunks.shape[0]):
-            chunk_gradient(model, chunks[chunk], scratch.tile, gradient, count, begin == first)
+            chunk_gradient(model, data, chunks[chunk], scratch, gradient, begin, count, begin == first)
     return total
 
 
@@ -96,7 +112,7 @@ def shared_gradient(rank, n_threads, model, moments, data, work, control):
             for panel in range(panels):
                 control.reals[BATCH_LOSS] += losses[panel]
         for chunk in range(len(chunks) * rank // n_threads, len(chunks) * (rank + 1) // n_threads):
-            chunk_gradient(model, chunks[chunk], scratch.tile, moments.gradients[0], count, begin == first)
+            chunk_gradient(model, data, chunks[chunk], scratch, moments.gradients[0], begin, count, begin == first)
         barrier(control.barrier, n_threads)
 
 
@@ -168,21 +184,21 @@ def train(rank, n_threads, model, moments, data, work, control):
             check_finite(model.params, control)
 
 
-@entry(reads=("X", "model"))
-def predict(rank, n_threads, model, X, out, work, activated):
+@entry(reads=("table", "model"))
+def predict(rank, n_threads, model, table, out, work, activated):
     """out[n, o] = output of the network for X (n, I), or z of the output layer where `activated` is 0."""
     scratch = scratch_of(work, rank, rank)
-    rows, n = panel_rows(scratch.tile), X.shape[0]
+    rows, n = panel_rows(scratch.tile), out.shape[0]
     tile_rows = work.losses.shape[1] * rows
-    first, last = model.layers[0], model.layers[model.layers.shape[0] - 1]
+    last = model.layers[model.layers.shape[0] - 1]
     for begin in range(rank * tile_rows, n, n_threads * tile_rows):
         count = min(tile_rows, n - begin)
         panels = (count + rows - 1) // rows
         for panel in range(panels):
             for r in range(rows):
                 scratch.rows[r] = min(begin + panel * rows + r, n - 1)
-            gather_panel(X, scratch.rows, panel_of(scratch.tile, first[X_AT], first[X_WIDTH], panel))
-        forward(model, scratch.tile, 0, panels, count)
+            load_panel(model, table, scratch, panel)
+        forward(model, table, scratch.tile, 0, panels, count)
         for panel in range(panels):
             a = panel_of(scratch.tile, last[Z_AT], last[LD], panel)
             if activated:
@@ -196,7 +212,6 @@ def sample_step(model, moments, data, work, control):
     ints, reals, real = control.ints, control.reals, model.params.dtype.type
     tile, inputs = work.tiles[0], work.inputs
     row = data.order[ints[CURSOR]]
-    x = data.X[row]
     decay = reals[RATE] * reals[ALPHA] / reals[BATCH_WEIGHT]
     lazy = ints[SOLVER] == SGD and decay < LARGEST_DECAY
     if reals[SHRINK] != 1.0 and (not lazy or reals[SHRINK] < SMALLEST_SHRINK):
@@ -204,7 +219,11 @@ def sample_step(model, moments, data, work, control):
     if lazy and ints[CURSOR] == 0:
         reals[SQUARES] = sum_of_squares(model)
     shrink = reals[SHRINK]
-    forward_sample(model, tile, x, inputs, real(shrink))
+    if is_sparse(data.table):
+        inputs.counts[0] = read_row(data.table, row, inputs.active[0], inputs.values[0])
+    else:
+        inputs.counts[0] = find_active(data.table.X[row], inputs.active[0], inputs.values[0], True)
+    forward_sample(model, tile, inputs, real(shrink))
     reals[BATCH_LOSS] = reals[BATCH_WEIGHT] * output_sample(model, tile, data.y[row], work.weights[0])
     if lazy:
         next_shrink = shrink * (1.0 - decay)
@@ -215,7 +234,7 @@ def sample_step(model, moments, data, work, control):
     else:
         # The data term of the gradient is divided by the weight that it is multiplied by.
         moments.hyper[:, SCALE] = 1
-        backward_sample(model, tile, x, inputs, moments.gradients[0])
+        backward_sample(model, tile, inputs, moments.gradients[0])
         update_chunks(0, 1, model, moments, control)
 
 

@@ -110,30 +110,20 @@ def product_by_columns(weights, ld, active, count, delta, sums):
 
 
 @kernel
-def outer_product(x, delta, gradient, ld):
-    """gradient[i, o] = x[i] delta[o]."""
-    for i in range(x.size):
-        row, value = gradient[i * ld : (i + 1) * ld], x[i]
-        for o in range(ld):
-            row[o] = value * delta[o]
+def forward_sample(model, tile, inputs, shrink):
+    """All layers for one sample, z = shrink * V' x + b; the output layer's activation included.
 
-
-@kernel
-def layer_input(layer, index, tile, x):
-    """x of a layer: the sample itself, or the activations of the layer below."""
-    return x if index == 0 else tile[layer[X_AT] : layer[X_AT] + layer[INPUTS]]
-
-
-@kernel
-def forward_sample(model, tile, x, inputs, shrink):
-    """All layers for one sample, z = shrink * V' x + b; the output layer's activation included."""
+    The first layer's active inputs are there already.
+    """
     n_layers, hidden, output = model.layers.shape[0], model.codes[0], model.codes[1]
     for index in range(n_layers):
         layer = model.layers[index]
         ld, outputs = layer[LD], layer[OUTPUTS]
-        source, active, values = layer_input(layer, index, tile, x), inputs.active[index], inputs.values[index]
-        # Behind other activations than ReLU an input of 0 still passes its gradient on.
-        inputs.counts[index] = find_active(source, active, values, index == 0 or hidden == RELU)
+        active, values = inputs.active[index], inputs.values[index]
+        if index > 0:
+            # Behind other activations than ReLU an input of 0 still passes its gradient on.
+            x = tile[layer[X_AT] : layer[X_AT] + layer[INPUTS]]
+            inputs.counts[index] = find_active(x, active, values, hidden == RELU)
         bias = model.params[layer[BIAS_AT] : layer[BIAS_AT] + ld]
         product = tile[layer[ROWS_AT] : layer[ROWS_AT] + ld]
         weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
@@ -205,16 +195,18 @@ def descend(model, tile, inputs, rate, scale):
 
 
 @kernel
-def backward_sample(model, tile, x, inputs, gradient):
-    """Backward for solvers with moments: the gradient (P,) of one sample."""
+def backward_sample(model, tile, inputs, gradient):
+    """Backward for solvers with moments: the gradient (P,) of one sample, gradient[i, o] = x[i] delta[o]."""
     for index in range(model.layers.shape[0] - 1, -1, -1):
         layer = model.layers[index]
         ld = layer[LD]
         delta = tile[layer[DELTA_AT] : layer[DELTA_AT] + ld]
         if index > 0:
             delta_below(model, index, tile, inputs, model.params.dtype.type(1))
-        source = layer_input(layer, index, tile, x)
-        outer_product(source, delta, gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]], ld)
+        weights = gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]]
+        for i in range(weights.size):
+            weights[i] = 0
+        update_rows(weights, ld, inputs.values[index], inputs.active[index], inputs.counts[index], delta)
         bias = gradient[layer[BIAS_AT] : layer[BIAS_AT] + ld]
         for o in range(ld):
             bias[o] = delta[o]

@@ -82,10 +82,13 @@ class Moments(NamedTuple):
 
 
 class Inputs(NamedTuple):
-    """What one sample at a time keeps of each layer's input; W numbers are enough for the widest, and 8 more."""
+    """Inputs that are not 0: of each layer, for one sample at a time; of a sparse row, for each thread.
 
-    active: np.ndarray  # (L, W) int64: which inputs are not 0
-    values: np.ndarray  # (L, W) and what they are
+    W numbers are enough for the widest, and 16 more.
+    """
+
+    active: np.ndarray  # (L or threads, W) int64: which inputs
+    values: np.ndarray  # (L or threads, W) and what they are
     counts: np.ndarray  # (L,) int64: how many
     sums: np.ndarray  # (W,)
 

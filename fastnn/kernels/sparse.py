@@ -1,0 +1,94 @@
+"""Rows that are mostly zeros: CSR as it is, never a dense copy of the data set.
+
+Legend: a row of X has `count` entries `values` at columns `active`; W, its gradient (I, ld); R rows of a panel.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastnn.kernels.dense import transpose_back
+from fastnn.kernels.jit import kernel
+from fastnn.kernels.layout import BIAS_AT, INPUTS, LD, OUTPUTS, ROWS_AT, WEIGHTS_AT, Z_AT
+from fastnn.kernels.sample import STRIP, product_by_rows, update_rows
+from fastnn.kernels.simd import panel_rows
+
+# Entries a place from which a panel is cheaper expanded than multiplied entry by entry (benchmarks/micro/sparse.py).
+DENSE_ENOUGH = 0.1
+
+
+class Table(NamedTuple):
+    """The rows of a data set: dense, with empty CSR arrays, or CSR, with X of no rows."""
+
+    X: np.ndarray  # (n, I)
+    values: np.ndarray  # (entries,)
+    columns: np.ndarray  # (entries,) int32, ascending and unique in a row
+    starts: np.ndarray  # (n + 1,) int64
+
+
+@kernel
+def is_sparse(table):
+    return table.starts.size > 0
+
+
+@kernel
+def multiplied_as_is(table):
+    """Whether the first layer takes entry by entry what is in the table."""
+    places = float(table.starts.size - 1) * table.X.shape[1]
+    return is_sparse(table) and table.values.size < DENSE_ENOUGH * places
+
+
+@kernel
+def read_row(table, row, active, values):
+    """active, values = the entries of one row, then zeros up to a multiple of 8; returns their count."""
+    start, count = table.starts[row], table.starts[row + 1] - table.starts[row]
+    for k in range(count):
+        active[k] = table.columns[start + k]
+        values[k] = table.values[start + k]
+    for k in range(count, count + STRIP):
+        active[k] = 0
+        values[k] = 0
+    return count
+
+
+@kernel
+def expand_panel(table, rows, panel):
+    """panel[i, r] = X[rows[r], i].  rows (R,), panel (I, R)."""
+    height = panel_rows(panel)
+    for i in range(panel.size):
+        panel[i] = 0
+    for r in range(height):
+        for k in range(table.starts[rows[r]], table.starts[rows[r] + 1]):
+            panel[table.columns[k] * height + r] = table.values[k]
+
+
+@kernel
+def multiply_panel(table, layer, params, scratch, panel):
+    """z[o, r] = b[o] + sum_k values[k] W[active[k], o] of the first layer, for the rows of one panel."""
+    tile, rows, ld = scratch.tile, panel_rows(scratch.tile), layer[LD]
+    weights = params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
+    bias = params[layer[BIAS_AT] : layer[BIAS_AT] + ld]
+    # The deltas, row by row, come here later: until then the place is free.
+    products = tile[layer[ROWS_AT] + panel * rows * ld : layer[ROWS_AT] + (panel + 1) * rows * ld]
+    for r in range(rows):
+        z = products[r * ld : (r + 1) * ld]
+        count = read_row(table, scratch.rows[r], scratch.active, scratch.values)
+        product_by_rows(weights, ld, scratch.values, scratch.active, count, z)
+        for o in range(ld):
+            z[o] += bias[o]
+    z_panel = tile[layer[Z_AT] + panel * rows * ld : layer[Z_AT] + (panel + 1) * rows * ld]
+    transpose_back(products, z_panel, ld, layer[OUTPUTS])
+
+
+@kernel
+def sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh):
+    """gradient[active[k], o] += values[k] delta[r, o] over the rows of a tile; everything else is 0 if fresh."""
+    ld = layer[LD]
+    weights = gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]]
+    if fresh:
+        for i in range(weights.size):
+            weights[i] = 0
+    for r in range(n_rows):
+        at = layer[ROWS_AT] + r * ld
+        count = read_row(data.table, data.order[begin + r], scratch.active, scratch.values)
+        update_rows(weights, ld, scratch.values, scratch.active, count, scratch.tile[at : at + ld])
