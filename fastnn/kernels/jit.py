@@ -61,10 +61,16 @@ def entry(function=None, *, reads=()):
 
 
 class CalleeLibrary(JITCodeLibrary):
-    """Code of a kernel that is linked into its callers; it is optimised there, and has no machine code of its own."""
+    """Code of a kernel that is linked into its callers and has no machine code of its own."""
 
     def _optimize_final_module(self):
-        """Nothing: Numba would optimise a kernel once for itself and again in every caller up to the entry."""
+        """Only kernels that call no other: the rest would be optimised again in every caller up to the entry.
+
+        Without any, the training loop ran at half the speed (benchmarks/micro/compile.py): loops over explicit
+        vectors have to be simplified before they are inlined.
+        """
+        if not any(isinstance(library, CalleeLibrary) for library in self._linking_libraries):
+            super()._optimize_final_module()
 
     def _finalize_final_module(self):
         self._shared_module = self._final_module.clone()
@@ -89,9 +95,9 @@ class Kernel:
     """A function compiled by `kernel`. Kernels call `callee`; Python calls `dispatcher`, mostly in tests.
 
     Numba makes machine code and two wrappers for every function, although what runs is the code that is
-    compiled once more with the caller. Leaving them out, optimising callees only in the entry, and not compiling
-    a kernel again for every literal argument takes the training loop from 35 s of CPU to 11 s
-    (benchmarks/micro/compile.py).
+    compiled once more with the caller. Leaving them out, optimising most callees only in the entry, and not
+    compiling a kernel again for every literal argument takes the training loop from 35 s of CPU to 11 s, and it
+    runs at the same speed (benchmarks/micro/compile.py).
     """
 
     def __init__(self, function, flags):
