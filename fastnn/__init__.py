@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fastnn.architecture import Architecture
     from fastnn.estimators import MLPClassifier, MLPRegressor
     from fastnn.network import Network
+    from fastnn.patching import patch_sklearn, unpatch_sklearn
     from fastnn.training import SGD, Adam, Trainer
 
 __version__ = "0.1.0"
@@ -30,6 +31,8 @@ __all__ = [
     "Network",
     "Trainer",
     "__version__",
+    "patch_sklearn",
+    "unpatch_sklearn",
 ]
 
 # Public names arrive when they are first used (PEP 562): importing the package costs next to nothing, and
@@ -42,6 +45,8 @@ _HOMES = {
     "Network": "fastnn.network",
     "SGD": "fastnn.training",
     "Trainer": "fastnn.training",
+    "patch_sklearn": "fastnn.patching",
+    "unpatch_sklearn": "fastnn.patching",
 }
 
 

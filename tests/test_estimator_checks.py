@@ -21,7 +21,7 @@ CONFIGURATIONS = [
     {"activation": "identity", "shuffle": False},
     {"dtype": "float64", "n_threads": 2, "max_time": 60.0, "early_stopping_metric": "loss"},
 ]
-# Where scikit-learn's own estimators fail a check: weights are not equivalent to repeated rows once a batch, a
+# Where scikit-learn's own estimators fail a check: weights are not the same as repeated rows once a batch, a
 # split or the learning rate depends on the number of rows.
 HARD_CONFIGURATIONS = [
     {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.1},

@@ -35,6 +35,7 @@ FLOORS = {
     "fastnn.persistence": 4,
     "fastnn.estimators": 5,
     "fastnn.datasets": 6,
+    "fastnn.patch": 7,
     "fastnn.patching": 6,
     "fastnn.plotting": 6,
     "fastnn.cli": 6,

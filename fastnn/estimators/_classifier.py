@@ -231,7 +231,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _check_classes(self, y: Any, incremental: bool) -> Any:
         """Learn the classes at the first fit; afterwards y must agree with them."""
         if "classes_" not in self.__dict__ or not (self.warm_start or incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
+            self._label_binarizer = _fitted_binarizer(y)
             self.classes_ = self._label_binarizer.classes_
         else:
             classes = unique_labels(y)
@@ -287,6 +287,17 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _fitted_binarizer(y: Any) -> LabelBinarizer:
+    """LabelBinarizer().fit(y); for whole numbers, which need no look at their type, without its 0.3 ms."""
+    binarizer = LabelBinarizer()
+    if y.ndim != 1 or y.dtype.kind not in "iub":
+        return binarizer.fit(y)
+    binarizer.classes_ = np.unique(y)
+    binarizer.y_type_ = "binary" if len(binarizer.classes_) <= 2 else "multiclass"
+    binarizer.sparse_input_ = False
+    return binarizer
 
 
 def _as_labels(y: Any) -> Any:
