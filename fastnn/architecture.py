@@ -13,7 +13,7 @@ OUTPUT_ACTIVATIONS = {
 }
 
 
-def choose(parameter, value, known):
+def choose(parameter: str, value: str, known: tuple[str, ...]) -> str:
     """`value`, if it is one of `known`; otherwise an error that lists them."""
     if value not in known:
         names = ", ".join(repr(name) for name in known)
@@ -32,10 +32,11 @@ class Architecture:
     activation : {'relu', 'identity', 'logistic', 'tanh'}
         Of the hidden layers.
     output_activation : {'identity', 'softmax', 'logistic', 'exp', 'tanh', 'relu'}
-        Of the output layer. With ``loss='cross_entropy'`` softmax (one class of several) or logistic (each output a
-        yes or no); with ``'poisson'`` exp; with ``'squared_error'`` any of the others.
+        Of the output layer. With ``loss='cross_entropy'`` softmax (one class of several) or logistic (each
+        output a yes or no); with ``'poisson'`` exp; with ``'squared_error'`` any of the others.
     loss : {'squared_error', 'cross_entropy', 'poisson'}
-        ``0.5 * sum((a - y)**2)``, ``-log p(y)`` and ``y log(y / a) - y + a``, summed over outputs, averaged over rows.
+        ``0.5 * sum((a - y)**2)``, ``-log p(y)`` and ``y log(y / a) - y + a``, summed over outputs, averaged
+        over rows.
 
     Examples
     --------
@@ -59,9 +60,15 @@ class Architecture:
         object.__setattr__(self, "layer_sizes", tuple(int(size) for size in sizes))
         choose("activation", self.activation, HIDDEN_ACTIVATIONS)
         choose("loss", self.loss, tuple(LOSSES))
-        choose(f"output_activation with loss={self.loss!r}", self.output_activation, OUTPUT_ACTIVATIONS[self.loss])
+        choose(
+            f"output_activation with loss={self.loss!r}",
+            self.output_activation,
+            OUTPUT_ACTIVATIONS[self.loss],
+        )
         if self.output_activation == "softmax" and sizes[-1] < 2:
-            raise ValueError("softmax needs at least 2 outputs; for one output take output_activation='logistic'.")
+            raise ValueError(
+                "softmax needs at least 2 outputs; for one output take output_activation='logistic'."
+            )
 
     @property
     def n_parameters(self) -> int:

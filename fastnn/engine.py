@@ -1,7 +1,7 @@
 """Between Python and the kernels: memory, tables and threads for one network.
 
-A `Session` owns what training one network on batches of one size needs; `Predictor` what running it needs. Neither
-validates: that is done once, by whoever calls.
+A `Session` owns what training one network on batches of one size needs; `Predictor` what running it needs.
+Neither validates: that is done once, by whoever calls.
 """
 
 from typing import Any
@@ -26,18 +26,17 @@ def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     size = int(np.prod(shape)) * dtype.itemsize
     memory = np.zeros(size + ALIGNMENT, dtype=np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
-    return memory[start : start + size].view(dtype).reshape(shape)
+    aligned: NDArray[Any] = memory[start : start + size].view(dtype).reshape(shape)
+    return aligned
 
 
 def aligned_length(numbers: int, dtype: Any) -> int:
     """Numbers in whole cache lines."""
-    line = ALIGNMENT // np.dtype(dtype).itemsize
+    line: int = ALIGNMENT // np.dtype(dtype).itemsize
     return -(-max(1, numbers) // line) * line
 
 
-def make_work(
-    layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: int
-) -> Any:
+def make_work(layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: int) -> Any:
     """Scratch memory for `n_threads` threads that share or own `n_tiles` tiles."""
     rows = layout.panel_rows
     width = aligned_length(int(layout.layers[:, kernels.layout.INPUTS].max()) + 16, dtype)
@@ -58,7 +57,9 @@ def make_work(
 
 
 def make_table(X: Any) -> Any:
-    """Rows of X (n, I) as the kernels read them: a C-contiguous array, or CSR without duplicates, never copied."""
+    """Rows of X (n, I) as the kernels read them: a C-contiguous array, or CSR without duplicates, never
+    copied.
+    """
     dtype, table = X.dtype, kernels.sparse.Table
     if isinstance(X, np.ndarray):
         return table(X, np.empty(0, dtype), np.empty(0, np.int32), np.empty(0, np.int64))
@@ -74,7 +75,9 @@ def make_model(layout: Any, codes: tuple[int, int, int], params: NDArray[Any]) -
 
 
 class Predictor:
-    """Runs a network on X (n, I), an array or CSR. Any number of Python threads may call it at once: each takes scratch memory of its own."""
+    """Runs a network on X (n, I), an array or CSR. Any number of Python threads may call it at once: each
+    takes scratch memory of its own.
+    """
 
     def __init__(self, sizes: tuple[int, ...], codes: tuple[int, int, int], params: NDArray[Any]) -> None:
         self.sizes, self.codes, self.params = sizes, codes, params
@@ -134,7 +137,9 @@ class Session:
         shards = -(-batch_rows // layout.shard_rows)
         limit = shards if shards > 1 else max(1, min(layout.tile_panels, len(layout.chunks)))
         work = 6.0 * params.size * batch_rows
-        self.n_threads = 1 if batch_rows == 1 else min(count_threads(work, STEP_WORK_PER_THREAD, n_threads), limit)
+        self.n_threads = (
+            1 if batch_rows == 1 else min(count_threads(work, STEP_WORK_PER_THREAD, n_threads), limit)
+        )
         self.step_work = work + 20.0 * params.size
         self.model = make_model(layout, codes, params)
         tiles = self.n_threads if shards > 1 else 1
@@ -148,7 +153,9 @@ class Session:
         self.shard_rows = layout.shard_rows
         self._state = state
 
-    def control(self, ints: NDArray[Any], reals: NDArray[Any], loss_curve: NDArray[Any], key: NDArray[Any]) -> Any:
+    def control(
+        self, ints: NDArray[Any], reals: NDArray[Any], loss_curve: NDArray[Any], key: NDArray[Any]
+    ) -> Any:
         ints[self._state.SHARD_ROWS] = self.shard_rows
         ints[self._state.BATCH] = self.batch_rows
         return self._state.Control(
@@ -164,5 +171,3 @@ class Session:
             kernels.train_samples(self.model, moments, data, self.work, control)
         else:
             team.run(kernels.train, self.n_threads, self.model, moments, data, self.work, control)
-
-

@@ -39,7 +39,9 @@ def check_inputs(X: Any, dtype: np.dtype[Any], columns: int) -> Any:
     return table
 
 
-def check_targets(architecture: Architecture, y: ArrayLike, n_rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+def check_targets(
+    architecture: Architecture, y: ArrayLike, n_rows: int, dtype: np.dtype[Any]
+) -> NDArray[Any]:
     """Targets as the kernels take them: class numbers (n, 1) for softmax, otherwise (n, K)."""
     outputs = architecture.layer_sizes[-1]
     columns = 1 if architecture.output_activation == "softmax" else outputs
@@ -48,8 +50,14 @@ def check_targets(architecture: Architecture, y: ArrayLike, n_rows: int, dtype: 
     if len(matrix) != n_rows:
         raise ValueError(f"y must have one row for each row of X, {n_rows}; got {len(matrix)}.")
     if columns < outputs and not ((matrix >= 0) & (matrix < outputs) & (matrix == np.floor(matrix))).all():
-        raise ValueError(f"y must hold class numbers, integers in [0, {outputs}); got {np.unique(values)[:9]}.")
-    if architecture.loss == "cross_entropy" and not ((matrix >= 0) & (matrix <= 1)).all() and columns == outputs:
+        raise ValueError(
+            f"y must hold class numbers, integers in [0, {outputs}); got {np.unique(values)[:9]}."
+        )
+    if (
+        architecture.loss == "cross_entropy"
+        and not ((matrix >= 0) & (matrix <= 1)).all()
+        and columns == outputs
+    ):
         raise ValueError(f"y must lie in [0, 1] with logistic outputs; got values up to {matrix.max()}.")
     if architecture.loss == "poisson" and (matrix < 0).any():
         raise ValueError(f"y must be >= 0 with loss='poisson'; got {matrix.min()}.")
@@ -73,8 +81,8 @@ def check_weights(sample_weight: ArrayLike | None, n_rows: int, dtype: np.dtype[
 class Network:
     """Parameters of an architecture.
 
-    All weights and biases lie in one flat vector, `parameters`, in the engine's padded layout; `weights` and `biases`
-    are views of it, so writing to them changes the network.
+    All weights and biases lie in one flat vector, `parameters`, in the engine's padded layout; `weights` and
+    `biases` are views of it, so writing to them changes the network.
 
     Parameters
     ----------
@@ -109,18 +117,21 @@ class Network:
         self.predictor = Predictor(architecture.layer_sizes, architecture.codes, self.parameters)
 
     @classmethod
-    def initialize(cls, architecture: Architecture, *, seed: Any = None, dtype: Any = np.float32) -> "Network":
-        """Random parameters: uniform in +-sqrt(6 / (inputs + outputs)), 2 for logistic (Glorot & Bengio, 2010).
+    def initialize(
+        cls, architecture: Architecture, *, seed: Any = None, dtype: Any = np.float32
+    ) -> "Network":
+        """Random parameters: uniform in +-sqrt(6 / (inputs + outputs)), 2 for logistic (Glorot & Bengio,
+        2010).
 
         `seed` is None, an int or a ``numpy.random.RandomState``; scikit-learn draws the same numbers from it.
         """
         random = seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
         network = cls(architecture, dtype=dtype)
         factor = 2.0 if architecture.activation == "logistic" else 6.0
-        for weights, biases in zip(network.weights, network.biases, strict=True):
-            bound = np.sqrt(factor / sum(weights.shape))
-            weights[...] = random.uniform(-bound, bound, weights.shape)
-            biases[...] = random.uniform(-bound, bound, biases.shape)
+        for w, b in zip(network.weights, network.biases, strict=True):
+            bound = np.sqrt(factor / sum(w.shape))
+            w[...] = random.uniform(-bound, bound, w.shape)
+            b[...] = random.uniform(-bound, bound, b.shape)
         return network
 
     @classmethod
@@ -157,7 +168,9 @@ class Network:
         return _restore, (self.architecture, plain[:half], plain[half:], self.dtype)
 
     def forward(self, X: Any, *, logits: bool = False, n_threads: int | None = None) -> NDArray[Any]:
-        """Output (n, K) for X (n, I), an array or a SciPy sparse matrix; with `logits` the weighted sums before the output activation."""
+        """Output (n, K) for X (n, I), an array or a SciPy sparse matrix; with `logits` the weighted sums
+        before the output activation.
+        """
         matrix = check_inputs(X, self.dtype, self.architecture.layer_sizes[0])
         return self.predictor(matrix, logits=logits, n_threads=n_threads)
 
@@ -168,9 +181,7 @@ class Network:
         outputs = [matrix]
         for index in range(1, len(self.weights) + 1):
             code = output if index == len(self.weights) else hidden
-            part = Predictor(
-                self.architecture.layer_sizes[: index + 1], (hidden, code, 0), self.parameters
-            )
+            part = Predictor(self.architecture.layer_sizes[: index + 1], (hidden, code, 0), self.parameters)
             outputs.append(part(matrix, logits=False, n_threads=1))
         return outputs
 
@@ -183,7 +194,8 @@ class Network:
     def loss_and_gradient(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, alpha: float = 0.0
     ) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
-        """Loss as in `loss`, with its gradient by the weights (inputs, outputs) and biases (outputs,) of each layer.
+        """Loss as in `loss`, with its gradient by the weights (inputs, outputs) and biases (outputs,) of each
+        layer.
 
         `y` is (n,) or (n, K) real numbers, 0 and 1 for logistic outputs, class numbers (n,) for softmax.
         """
@@ -225,14 +237,18 @@ class Gradient:
     ) -> None:
         state, architecture = kernels.state, network.architecture
         n = X.shape[0]
-        self._session = Session(architecture.layer_sizes, architecture.codes, network.parameters, n, n_threads)
+        self._session = Session(
+            architecture.layer_sizes, architecture.codes, network.parameters, n, n_threads
+        )
         self._data = kernels.backprop.Data(make_table(X), y, sample_weight, np.arange(n))
         self._ints = np.zeros(state.N_INTS, dtype=np.int64)
         self._ints[[state.N_ROWS, state.EPOCHS, state.SOLVER]] = n, 1, kernels.codes.GRADIENT_ONLY
         self._reals = np.zeros(state.N_REALS)
         self._reals[[state.ALPHA, state.LOSS_SCALE]] = alpha, loss_scale
         self._loss = np.zeros(1)
-        self._control = self._session.control(self._ints, self._reals, self._loss, np.zeros(625, dtype=np.uint32))
+        self._control = self._session.control(
+            self._ints, self._reals, self._loss, np.zeros(625, dtype=np.uint32)
+        )
         empty = np.empty(0, dtype=network.dtype)
         self._moments = self._session.moments(empty, empty)
         self._views = views(self._session.layout.layers, self._session.gradients[0])

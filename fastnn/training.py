@@ -24,19 +24,20 @@ AUTO_BATCH = 200  # rows of a batch with batch_size='auto', as in scikit-learn
 
 def check_number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
     """`value`, if it is a real number in [low, high], or in (low, high] with `open_low`."""
-    valid = isinstance(value, Real) and not isinstance(value, bool) and low <= value <= high
-    if not valid or (open_low and value == low):
+    valid = isinstance(value, Real) and not isinstance(value, bool)
+    number = float(value) if valid else np.nan
+    if not low <= number <= high or (open_low and number == low):
         bracket = "(" if open_low else "["
         raise ValueError(f"{name} must be a number in {bracket}{low:g}, {high:g}]; got {value!r}.")
-    return float(value)
+    return number
 
 
 @dataclass(frozen=True)
 class SGD:
     """Gradient descent, ``new = old - learning_rate * gradient``, with momentum if asked for.
 
-    ``schedule='invscaling'`` divides the rate after each epoch by ``(rows seen + 1)**power_t``; ``'adaptive'`` divides
-    it by 5 whenever training stops improving, until 1e-6.
+    ``schedule='invscaling'`` divides the rate after each epoch by ``(rows seen + 1)**power_t``;
+    ``'adaptive'`` divides it by 5 whenever training stops improving, until 1e-6.
 
     Examples
     --------
@@ -66,7 +67,8 @@ class SGD:
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam (Kingma & Ba, 2015): a step for each parameter from running means of its gradient and squared gradient.
+    """Adam (Kingma & Ba, 2015): a step for each parameter from running means of its gradient and squared
+    gradient.
 
     Examples
     --------
@@ -105,7 +107,7 @@ def resolve_batch(batch_size: Any, n_rows: int) -> int:
         return min(AUTO_BATCH, n_rows)
     if batch_size == "full":
         return n_rows
-    if isinstance(batch_size, Integral) and not isinstance(batch_size, bool) and batch_size >= 1:
+    if isinstance(batch_size, Integral) and not isinstance(batch_size, bool) and int(batch_size) >= 1:
         return min(int(batch_size), n_rows)
     raise ValueError(f"batch_size must be 'auto', 'full' or an int >= 1; got {batch_size!r}.")
 
@@ -139,7 +141,7 @@ class Trainer:
     >>> X = np.linspace(-1, 1, 100).reshape(-1, 1)
     >>> network = Network.initialize(Architecture((1, 16, 1), activation="tanh"), seed=0)
     >>> trainer = Trainer(network, Adam(learning_rate=0.01), random_state=0)
-    >>> trainer.run(X, X**2, epochs=100)
+    >>> trainer.run(X, X**2, epochs=20)
     'max_iter'
     >>> trainer.history.loss[-1] < trainer.history.loss[0]
     True
@@ -185,7 +187,9 @@ class Trainer:
         self.restart()
 
     def restart(self) -> None:
-        """Forget moments, step count and learning rate; keep parameters, history and the count of idle epochs."""
+        """Forget moments, step count and learning rate; keep parameters, history and the count of idle
+        epochs.
+        """
         state, optimizer = kernels.state, self.optimizer
         self._ints[state.SOLVER] = optimizer.code
         self._ints[state.STEP] = 0
@@ -238,8 +242,8 @@ class Trainer:
     ) -> str:
         """Train for up to `epochs` epochs on X (n, I) and y (see `Network.loss_and_gradient`).
 
-        `score(network)`, higher is better, decides on stopping in place of the loss; `best` keeps the best network.
-        `on_epoch(trainer)` is called after each epoch; True ends the run. `max_time` is in seconds.
+        `score(network)`, higher is better, decides on stopping in place of the loss; `best` keeps the best
+        network. `on_epoch(trainer)` is called after each epoch; True ends the run. `max_time` is in seconds.
 
         Returns why the run ended: 'max_iter', 'no_improvement', 'rate_too_small', 'max_time', 'stopped',
         'interrupted' (Ctrl-C) or 'diverged'.
@@ -265,7 +269,9 @@ class Trainer:
         on_epoch: Callable[["Trainer"], Any] | None = None,
         max_time: float | None = None,
     ) -> str:
-        """`run` for arrays that are known to be right: C-contiguous, of the network's dtype, y (n, K), weights or (0,)."""
+        """`run` for arrays that are known to be right: C-contiguous, of the network's dtype, y (n, K),
+        weights or (0,).
+        """
         session, state = self._session_for(resolve_batch(self.batch_size, X.shape[0])), kernels.state
         data = kernels.backprop.Data(make_table(X), y, sample_weight, np.arange(X.shape[0]))
         key = read_key(self.random_state)
@@ -313,7 +319,9 @@ class Trainer:
             budget = min(most, max(1, int(budget * min(4.0, SLICE_SECONDS / (now - start)))))
             epoch = int(ints[state.EPOCH])
             ended = epoch > done and ints[state.CURSOR] == 0
-            self.history.loss += [float(control.loss_curve[e % len(control.loss_curve)]) for e in range(done, epoch)]
+            self.history.loss += [
+                float(control.loss_curve[e % len(control.loss_curve)]) for e in range(done, epoch)
+            ]
             done = epoch
             if ended and ints[state.STATUS] == state.AWAITS_SCORE:
                 self._score(score, session, team, moments, data, control)
@@ -359,5 +367,5 @@ def read_key(random_state: np.random.RandomState) -> NDArray[np.uint32]:
 
 def write_key(random_state: np.random.RandomState, key: NDArray[np.uint32]) -> None:
     """Let `random_state` go on after the kernel's draws."""
-    name, _, _, *rest = random_state.get_state()
-    random_state.set_state((name, key[:-1], int(key[-1]), *rest))
+    name, _, _, has_gauss, gauss = random_state.get_state(legacy=True)
+    random_state.set_state((str(name), key[:-1], int(key[-1]), int(has_gauss), float(gauss)))

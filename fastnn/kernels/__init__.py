@@ -1,8 +1,8 @@
 """Numbers only: compiled loops over NumPy arrays. Nothing here knows a class, a file or an estimator.
 
-One legend for every kernel. Sizes: B rows of the batch, T rows of a tile, R rows of a panel, I inputs, O outputs,
-L layers, P parameters. Arrays: `x` the input of a layer, `z` the weighted sum before the activation, `a` after it,
-`delta` the derivative of the loss with respect to `z`; `dw`, `db`, `dx` gradients.
+One legend for every kernel. Sizes: B rows of the batch, T rows of a tile, R rows of a panel, I inputs, O
+outputs, L layers, P parameters. Arrays: `x` the input of a layer, `z` the weighted sum before the activation,
+`a` after it, `delta` the derivative of the loss with respect to `z`; `dw`, `db`, `dx` gradients.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Forward and backward through a whole network, on the panels of one tile.
 
-Legend: B rows of the batch, T rows of a tile, R rows of a panel, L layers, P parameters; `z` before the activation,
-`a` after it, `delta` dLoss/dz. Tables and buffers are those of layout.py.
+Legend: B rows of the batch, T rows of a tile, R rows of a panel, L layers, P parameters; `z` before the
+activation, `a` after it, `delta` dLoss/dz. Tables and buffers are those of layout.py.
 """
 
 from typing import NamedTuple
@@ -197,19 +197,24 @@ def backward(model, tile, first_panel, last_panel, n_rows):
         layer = model.layers[index]
         for panel in range(first_panel, last_panel):
             delta = panel_of(tile, layer[DELTA_AT], layer[LD], panel)
-            transpose_panel(delta, panel_of(tile, layer[ROWS_AT], layer[LD], panel), layer[LD], layer[OUTPUTS])
+            transpose_panel(
+                delta, panel_of(tile, layer[ROWS_AT], layer[LD], panel), layer[LD], layer[OUTPUTS]
+            )
         if index > 0:
             below = model.layers[index - 1]
             propagate_back(layer, model, tile, below[DELTA_AT], first_panel, last_panel, n_rows)
             for panel in range(first_panel, last_panel):
                 size = below[OUTPUTS] * rows
                 a = panel_of(tile, layer[X_AT], layer[X_WIDTH], panel)[:size]
-                multiply_derivative(model.codes[0], a, panel_of(tile, below[DELTA_AT], below[LD], panel)[:size])
+                multiply_derivative(
+                    model.codes[0], a, panel_of(tile, below[DELTA_AT], below[LD], panel)[:size]
+                )
 
 
 @kernel
 def forward_backward(model, data, scratch, begin, n_rows, panels, losses):
-    """Everything but the weight gradients, for panels[0] <= panel < panels[1] of the tile that starts at `begin`.
+    """Everything but the weight gradients, for panels[0] <= panel < panels[1] of the tile that starts at
+    `begin`.
 
     losses[panel] is the panel's sum of weight * loss.
     """

@@ -1,7 +1,7 @@
 """Bias + matrix product, its two gradients, and the ways into and out of a panel.
 
-Legend: I inputs, O outputs, R rows of a panel, T rows of a tile. A panel holds [feature, row], so vectors run along
-rows and any width runs at full speed. Widths are padded (layout.py): there are no remainder loops.
+Legend: I inputs, O outputs, R rows of a panel, T rows of a tile. A panel holds [feature, row], so vectors run
+along rows and any width runs at full speed. Widths are padded (layout.py): there are no remainder loops.
 """
 
 from fastnn.kernels.jit import kernel
@@ -26,7 +26,8 @@ SUM_LENGTH = 192
 
 @kernel
 def product(weights, across, along, bias, x, z, n_outputs, first, last):
-    """z[o, r] = (bias[o] if first == 0 else z[o, r]) + sum_i weights[o*across + i*along] x[i, r],  first <= i < last.
+    """z[o, r] = (bias[o] if first == 0 else z[o, r]) + sum_i weights[o*across + i*along] x[i, r],  first <= i
+    < last.
 
     x (I, R), z (O, R), bias (O,); forward has the strides (1, ld), the gradient by the inputs (ld, 1).
     """
@@ -85,7 +86,9 @@ def weight_gradient(layer, x, delta_rows, gradient, first, last, n_rows, fresh):
 
 @kernel
 def bias_gradient(delta_rows, gradient, ld, n_rows, fresh):
-    """gradient[o] = (0 if fresh else gradient[o]) + sum_r delta[r, o].  delta_rows (T, ld), gradient (ld,)."""
+    """gradient[o] = (0 if fresh else gradient[o]) + sum_r delta[r, o].  delta_rows (T, ld), gradient
+    (ld,).
+    """
     if fresh:
         for o in range(ld):
             gradient[o] = 0
@@ -124,7 +127,7 @@ def transpose_back(products, z, ld, n_outputs):
 def gather_panel(X, rows, panel):
     """panel[i, r] = X[rows[r], i].  X (n, I), rows (R,), panel (I, R)."""
     height, step = panel_rows(panel), lanes(panel)
-    n, width = X.shape
+    width = X.shape[1]
     for r in range(0, height, step):
         for start in range(0, width - step + 1, step):
             block_store(block_transpose(block_gather(X, rows, r, start)), panel, start * height + r, height)

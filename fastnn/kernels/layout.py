@@ -1,7 +1,8 @@
 """Where everything lies: the flat parameter vector, the tile of activations, and how work is cut into pieces.
 
 Nothing here depends on the number of threads, so neither does any result.
-Legend: I inputs, O outputs of a layer, R rows of a panel, P numbers in the flat vector, `ld` the padded row length.
+Legend: I inputs, O outputs of a layer, R rows of a panel, P numbers in the flat vector, `ld` the padded row
+length.
 """
 
 from typing import NamedTuple
@@ -62,8 +63,8 @@ def vector_lanes(dtype):
 def row_length(outputs, lanes):
     """`ld`: whole vectors, at least 8 numbers, and no multiple of 256.
 
-    Rows that lie a power of two apart share few cache sets: 1024 -> 1024 ran at 53 GFLOP/s with ld = 1024 and at 82 with
-    ld = 1032 (benchmarks/micro/dense.py).
+    Rows that lie a power of two apart share few cache sets: 1024 -> 1024 ran at 53 GFLOP/s with ld = 1024 and
+    at 82 with ld = 1032 (benchmarks/micro/dense.py).
     """
     ld = round_up(outputs, max(lanes, ROW_MULTIPLE))
     return ld + max(lanes, ROW_MULTIPLE) if ld % 128 == 0 else ld
@@ -117,8 +118,9 @@ def cut_chunks(table, n_parameters):
 def make_layout(sizes, dtype, batch_rows):
     """Layout for layer sizes (inputs, ..., outputs), a NumPy dtype and batches of `batch_rows` rows.
 
-    A batch is cut into shards with gradients of their own where they are cheap: where the network has fewer numbers
-    than the shard's activations. Otherwise all threads share one tile and each computes a part of the gradient.
+    A batch is cut into shards with gradients of their own where they are cheap: where the network has fewer
+    numbers than the shard's activations. Otherwise all threads share one tile and each computes a part of the
+    gradient.
     """
     lanes = vector_lanes(dtype)
     table, n_parameters = parameter_table(sizes, lanes)

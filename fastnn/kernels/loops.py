@@ -1,6 +1,7 @@
 """The entry points: training by batches and by samples, prediction. Loops only, no formula of its own.
 
-Every thread of a team makes the same call with its own rank; rank 0 alone changes the state, between two barriers.
+Every thread of a team makes the same call with its own rank; rank 0 alone changes the state, between two
+barriers.
 """
 
 from fastnn.kernels.backprop import (
@@ -12,6 +13,7 @@ from fastnn.kernels.backprop import (
     load_panel,
     panel_of,
 )
+from fastnn.kernels.codes import SGD
 from fastnn.kernels.dense import scatter_panel
 from fastnn.kernels.jit import entry, kernel
 from fastnn.kernels.layout import (
@@ -24,10 +26,7 @@ from fastnn.kernels.layout import (
     OUTPUTS,
     WEIGHTS_AT,
     Z_AT,
-    X_AT,
-    X_WIDTH,
 )
-from fastnn.kernels.codes import SGD
 from fastnn.kernels.optimizers import SCALE, update
 from fastnn.kernels.sample import (
     backward_sample,
@@ -42,21 +41,21 @@ from fastnn.kernels.schedule import begin_batch, check_finite, end_batch, judge
 from fastnn.kernels.simd import panel_rows
 from fastnn.kernels.sparse import is_sparse, read_row
 from fastnn.kernels.state import (
+    ALPHA,
     AWAITS_SCORE,
     BATCH,
     BATCH_LOSS,
+    BATCH_WEIGHT,
+    BUDGET,
     CURSOR,
     GO,
     N_ROWS,
     N_SHARDS,
     RATE,
-    ALPHA,
-    BATCH_WEIGHT,
-    BUDGET,
-    SHRINK,
-    SQUARES,
     SHARD_ROWS,
+    SHRINK,
     SOLVER,
+    SQUARES,
     STATUS,
 )
 from fastnn.kernels.team import barrier
@@ -97,7 +96,9 @@ def shard_gradient(model, data, scratch, losses, gradient, chunks, first, last):
 
 @kernel
 def shared_gradient(rank, n_threads, model, moments, data, work, control):
-    """Gradient of the batch in tiles that all threads share: each takes some panels, then some chunks of weights."""
+    """Gradient of the batch in tiles that all threads share: each takes some panels, then some chunks of
+    weights.
+    """
     scratch, chunks = scratch_of(work, 0, rank), control.chunks
     rows, ints = panel_rows(scratch.tile), control.ints
     first, last = ints[CURSOR], min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
@@ -112,7 +113,9 @@ def shared_gradient(rank, n_threads, model, moments, data, work, control):
             for panel in range(panels):
                 control.reals[BATCH_LOSS] += losses[panel]
         for chunk in range(len(chunks) * rank // n_threads, len(chunks) * (rank + 1) // n_threads):
-            chunk_gradient(model, data, chunks[chunk], scratch, moments.gradients[0], begin, count, begin == first)
+            chunk_gradient(
+                model, data, chunks[chunk], scratch, moments.gradients[0], begin, count, begin == first
+            )
         barrier(control.barrier, n_threads)
 
 
@@ -139,7 +142,9 @@ def batch_gradient(rank, n_threads, model, moments, data, work, control):
 
 @kernel
 def update_range(solver, params, moments, n_shards, first, last, hyper):
-    """Add the shards' gradients in their order, then one step of the solver, on [first, last) of the flat vectors."""
+    """Add the shards' gradients in their order, then one step of the solver, on [first, last) of the flat
+    vectors.
+    """
     gradient = moments.gradients[0][first:last]
     for shard in range(1, n_shards):
         other = moments.gradients[shard][first:last]
@@ -159,7 +164,9 @@ def update_chunks(rank, n_threads, model, moments, control):
         layer = model.layers[chunk[CHUNK_LAYER]]
         first = layer[WEIGHTS_AT] + chunk[CHUNK_FIRST] * layer[LD]
         last = layer[WEIGHTS_AT] + chunk[CHUNK_LAST] * layer[LD]
-        control.squares[index] = update_range(solver, model.params, moments, n_shards, first, last, moments.hyper[0])
+        control.squares[index] = update_range(
+            solver, model.params, moments, n_shards, first, last, moments.hyper[0]
+        )
         if chunk[CHUNK_HAS_BIAS]:
             at = layer[BIAS_AT]
             update_range(solver, model.params, moments, n_shards, at, at + layer[LD], moments.hyper[1])
@@ -167,7 +174,9 @@ def update_chunks(rank, n_threads, model, moments, control):
 
 @entry(reads=READS)
 def train(rank, n_threads, model, moments, data, work, control):
-    """Batches until the budget is used up or the run ends; first the verdict on a score that Python has brought."""
+    """Batches until the budget is used up or the run ends; first the verdict on a score that Python has
+    brought.
+    """
     if rank == 0 and control.ints[STATUS] == AWAITS_SCORE:
         judge(control.ints, control.reals)
     while True:
@@ -240,7 +249,9 @@ def sample_step(model, moments, data, work, control):
 
 @entry(reads=READS)
 def train_samples(model, moments, data, work, control):
-    """As `train` with batches of one row, by kernels of their own. A budget of 0 leaves the weights readable."""
+    """As `train` with batches of one row, by kernels of their own. A budget of 0 leaves the weights
+    readable.
+    """
     if control.ints[STATUS] == AWAITS_SCORE:
         judge(control.ints, control.reals)
     if control.ints[BUDGET] == 0 and control.reals[SHRINK] != 1.0:

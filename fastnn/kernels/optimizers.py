@@ -1,8 +1,8 @@
 """Update rules over ranges of the flat vectors.
 
-Legend: g = gradient * scale + decay * params, the gradient of the loss with its L2 term, where scale = 1 / (sum of
-sample weights) and decay = alpha / (sum of sample weights). Each kernel returns sum(params^2) before the update, the
-L2 term of the loss that is reported for the step.
+Legend: g = gradient * scale + decay * params, the gradient of the loss with its L2 term, where scale = 1 /
+(sum of sample weights) and decay = alpha / (sum of sample weights). Each kernel returns sum(params^2) before
+the update, the L2 term of the loss that is reported for the step.
 """
 
 from math import sqrt
@@ -41,7 +41,9 @@ def momentum(params, gradient, velocity, hyper):
 
 @kernel
 def nesterov(params, gradient, velocity, hyper):
-    """velocity = beta * velocity - rate * g;  params += beta * velocity - rate * g.  (Sutskever et al., 2013)"""
+    """velocity = beta * velocity - rate * g;  params += beta * velocity - rate * g.  (Sutskever et al.,
+    2013)
+    """
     rate, decay, scale, squares = hyper[RATE], hyper[DECAY], hyper[SCALE], params.dtype.type(0)
     beta = hyper[BETA_1]
     for i in range(params.size):
@@ -58,7 +60,8 @@ def nesterov(params, gradient, velocity, hyper):
 def adam(params, gradient, first, second, hyper):
     """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  params -= rate * m / (sqrt(v) + epsilon).
 
-    All arrays (n,); the rate carries the bias correction, sqrt(1 - b2^t) / (1 - b1^t).  (Kingma & Ba, 2015, section 2)
+    All arrays (n,); the rate carries the bias correction, sqrt(1 - b2^t) / (1 - b1^t).  (Kingma & Ba, 2015,
+    section 2)
     """
     rate, decay, scale, squares = hyper[RATE], hyper[DECAY], hyper[SCALE], params.dtype.type(0)
     beta_1, beta_2, epsilon = hyper[BETA_1], hyper[BETA_2], hyper[EPSILON]

@@ -1,9 +1,9 @@
 """Stochastic gradient descent on one sample at a time: matrix times vector, and the update in the same pass.
 
-Legend: W (I, ld) row-major, x (I,), z, delta (ld,). Inputs that are 0, of the data or behind a ReLU, cost nothing.
-The L2 penalty would touch every weight at every sample. Plain SGD keeps W = shrink * V instead and updates V: the
-penalty is a factor on `shrink` (Bottou, Stochastic gradient descent tricks, 2012, section 5.1), and the sum of
-squares, which the reported loss needs, follows from what the sample computes anyway.
+Legend: W (I, ld) row-major, x (I,), z, delta (ld,). Inputs that are 0, of the data or behind a ReLU, cost
+nothing. The L2 penalty would touch every weight at every sample. Plain SGD keeps W = shrink * V instead and
+updates V: the penalty is a factor on `shrink` (Bottou, Stochastic gradient descent tricks, 2012, section
+5.1), and the sum of squares, which the reported loss needs, follows from what the sample computes anyway.
 """
 
 from fastnn.kernels.activations import activate, multiply_derivative, softmax_panel
@@ -35,7 +35,6 @@ from fastnn.kernels.simd import (
 )
 from fastnn.kernels.state import SHRINK, SQUARES
 
-
 # Vectors that are summed in registers side by side: enough to hide how long one multiply-add takes.
 STRIP = 8
 
@@ -61,8 +60,8 @@ def find_active(x, active, values, skip_zeros):
 def product_by_rows(weights, ld, values, active, count, z):
     """z[o] = sum_k values[k] W[active[k], o].
 
-    Strips of 8 vectors stay in registers over all inputs; the last one overlaps its neighbour. Narrower layers sum 8
-    inputs side by side instead (64-100-10: 0.72 -> 0.4 us forward, benchmarks/micro/sample.py).
+    Strips of 8 vectors stay in registers over all inputs; the last one overlaps its neighbour. Narrower
+    layers sum 8 inputs side by side instead (64-100-10: 0.72 -> 0.4 us forward, benchmarks/micro/sample.py).
     """
     step = lanes(z)
     if ld >= STRIP * step:
@@ -166,7 +165,8 @@ def delta_below(model, index, tile, inputs, shrink):
 
 @kernel
 def descend(model, tile, inputs, rate, scale):
-    """Backward and plain SGD in one: V -= rate / scale[1] * x delta', b -= rate * delta.  scale = (shrink, next shrink).
+    """Backward and plain SGD in one: V -= rate / scale[1] * x delta', b -= rate * delta.  scale = (shrink,
+    next shrink).
 
     Returns the change of sum(V^2): -2 c (V'x).delta + c^2 |x|^2 |delta|^2 a layer, c = rate / next shrink.
     """

@@ -93,7 +93,9 @@ def batch_weight(data, first, last):
 
 @kernel
 def set_hyper(ints, reals, values):
-    """Hyper-parameters of this step, cast to the dtype of the parameters: values[0] for weights, values[1] for biases."""
+    """Hyper-parameters of this step, cast to the dtype of the parameters: values[0] for weights, values[1]
+    for biases.
+    """
     if ints[SOLVER] == ADAM:
         correction = sqrt(1.0 - reals[BETA_2] ** ints[STEP]) / (1.0 - reals[BETA_1] ** ints[STEP])
         reals[RATE] = reals[RATE_INIT] * correction
@@ -145,7 +147,9 @@ def next_batch(control, stop):
 
 @kernel
 def judge(ints, reals):
-    """Count epochs without improvement of the monitored value, change the learning rate, decide whether to stop."""
+    """Count epochs without improvement of the monitored value, change the learning rate, decide whether to
+    stop.
+    """
     value = reals[MONITORED]
     if value > reals[BEST] - reals[TOL]:
         ints[NO_IMPROVEMENT] += 1
@@ -172,9 +176,15 @@ def judge(ints, reals):
 
 @kernel
 def check_finite(params, control):
-    """STATUS = DIVERGED once an epoch's loss and a parameter are no longer finite: no later epoch can mend that."""
+    """STATUS = DIVERGED once an epoch's loss and a parameter are no longer finite: no later epoch can mend
+    that.
+    """
     ints = control.ints
-    if ints[CURSOR] == 0 and ints[EPOCH] > 0 and not isfinite(control.loss_curve[(ints[EPOCH] - 1) % control.loss_curve.size]):
+    if (
+        ints[CURSOR] == 0
+        and ints[EPOCH] > 0
+        and not isfinite(control.loss_curve[(ints[EPOCH] - 1) % control.loss_curve.size])
+    ):
         for i in range(params.size):
             if not isfinite(params[i]):
                 ints[STATUS] = DIVERGED

@@ -1,10 +1,11 @@
 """Explicit vectors: a block of LLVM vectors that lives in registers, as a Numba type with a few operations.
 
-LLVM vectorises plain loops well but fragile; a matrix product written with these blocks runs at the speed of a
-tuned BLAS at every size (numbers in docs/engine.md, script benchmarks/micro/dense.py).
+LLVM vectorises plain loops well but fragile; a matrix product written with these blocks runs at the speed of
+a tuned BLAS at every size (numbers in docs/engine.md, script benchmarks/micro/dense.py).
 
-A `Block` has `rows` x `columns` vectors of `lanes` numbers. Positions (`at`, strides) count elements of the flat,
-contiguous memory of an array; they are not checked, whatever NUMBA_BOUNDSCHECK says: tests put guard zones around.
+A `Block` has `rows` x `columns` vectors of `lanes` numbers. Positions (`at`, strides) count elements of the
+flat, contiguous memory of an array; they are not checked, whatever NUMBA_BOUNDSCHECK says: tests put guard
+zones around.
 """
 
 import llvmlite.binding as llvm
@@ -84,7 +85,9 @@ class Emitter:
 
     def broadcast(self, pointer):
         undefined = ir.Constant(self.vector, ir.Undefined)
-        first = self.builder.insert_element(undefined, self.builder.load(pointer), ir.Constant(ir.IntType(32), 0))
+        first = self.builder.insert_element(
+            undefined, self.builder.load(pointer), ir.Constant(ir.IntType(32), 0)
+        )
         return self.shuffle(first, undefined, [0] * self.block.lanes)
 
     def shuffle(self, left, right, lanes):
@@ -133,7 +136,9 @@ def block_broadcast(typing, values, rows, columns, at):
 
     def generate(context, builder, sig, args):
         emit = Emitter(context, builder, block)
-        vectors = [emit.broadcast(emit.pointer(sig.args[0], args[0], args[3], row)) for row in range(block.rows)]
+        vectors = [
+            emit.broadcast(emit.pointer(sig.args[0], args[0], args[3], row)) for row in range(block.rows)
+        ]
         return emit.pack([vectors[row] for row, _ in block.cells])
 
     return block and (block(values, rows, columns, types.intp), generate)
@@ -167,7 +172,9 @@ def block_load(typing, values, rows, columns, at, stride):
 
 @intrinsic
 def block_gather(typing, table, rows, at, column):
-    """block[m, 0] = table[rows[at + m], column : column + lanes] for m < lanes; table (n, I) and rows contiguous."""
+    """block[m, 0] = table[rows[at + m], column : column + lanes] for m < lanes; table (n, I) and rows
+    contiguous.
+    """
     block = Block(table.dtype, lanes_of(table.dtype), 1, lanes_of(table.dtype))
 
     def generate(context, builder, sig, args):
@@ -228,7 +235,8 @@ def block_transpose(typing, block):
         low = [lane // 2 + (lane % 2) * block.lanes for lane in range(block.lanes)]
         high = [lane + half for lane in low]
         vectors = [emit.get(args[0], row) for row in range(block.rows)]
-        # Interleaving row j with row j + lanes/2 rotates the bits of (row, lane) by one; log2(lanes) times swaps them.
+        # Interleaving row j with row j + lanes/2 rotates the bits of (row, lane) by one; log2(lanes) times
+        # swaps them.
         for _ in range(block.lanes.bit_length() - 1):
             pairs = [(vectors[j], vectors[j + half]) for j in range(half)]
             vectors = [emit.shuffle(a, b, mask) for a, b in pairs for mask in (low, high)]
@@ -263,9 +271,7 @@ def block_add_products(typing, block, table, rows, at, ld, values, column):
         right = emit.load(emit.pointer(sig.args[5], values_, column_))
         for m in range(block.rows):
             row = builder.load(emit.pointer(sig.args[2], rows_, at, m))
-            left = emit.load(
-                emit.pointer(sig.args[1], table_, builder.add(builder.mul(row, ld_), column_))
-            )
+            left = emit.load(emit.pointer(sig.args[1], table_, builder.add(builder.mul(row, ld_), column_)))
             value = emit.put(value, emit.multiply_add(left, right, emit.get(value, m)), m)
         return value
 

@@ -1,6 +1,7 @@
 """Rows that are mostly zeros: CSR as it is, never a dense copy of the data set.
 
-Legend: a row of X has `count` entries `values` at columns `active`; W, its gradient (I, ld); R rows of a panel.
+Legend: a row of X has `count` entries `values` at columns `active`; W, its gradient (I, ld); R rows of a
+panel.
 """
 
 from typing import NamedTuple
@@ -9,11 +10,12 @@ import numpy as np
 
 from fastnn.kernels.dense import transpose_back
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.layout import BIAS_AT, INPUTS, LD, OUTPUTS, ROWS_AT, WEIGHTS_AT, Z_AT
+from fastnn.kernels.layout import BIAS_AT, LD, OUTPUTS, ROWS_AT, WEIGHTS_AT, Z_AT
 from fastnn.kernels.sample import STRIP, product_by_rows, update_rows
 from fastnn.kernels.simd import panel_rows
 
-# Entries a place from which a panel is cheaper expanded than multiplied entry by entry (benchmarks/micro/sparse.py).
+# Entries a place from which a panel is cheaper expanded than multiplied entry by entry
+# (benchmarks/micro/sparse.py).
 DENSE_ENOUGH = 0.1
 
 
@@ -82,7 +84,9 @@ def multiply_panel(table, layer, params, scratch, panel):
 
 @kernel
 def sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh):
-    """gradient[active[k], o] += values[k] delta[r, o] over the rows of a tile; everything else is 0 if fresh."""
+    """gradient[active[k], o] += values[k] delta[r, o] over the rows of a tile; everything else is 0 if
+    fresh.
+    """
     ld = layer[LD]
     weights = gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     if fresh:

@@ -1,6 +1,7 @@
 """The state of training: everything that a compiled call reads, changes and leaves for the next call.
 
-All of it lies in arrays, so a call may stop after any number of batches and the next goes on, to the same bits.
+All of it lies in arrays, so a call may stop after any number of batches and the next goes on, to the same
+bits.
 """
 
 from typing import NamedTuple
