@@ -147,40 +147,39 @@ def test_an_interrupt_surfaces_after_all_ranks_have_returned():
         check_exchange(team, 10)
 
 
-# Interrupts hit the caller at every moment of many short runs. A team that let one through between two ranks
-# would leave the first at the barrier, and this would never end.
-STORM = """
-import os, signal, threading, time
+# An interrupt at the first, the second, the third instruction of a run, and so on. A team that let it through
+# between two ranks would leave the first at the barrier, and this would never end.
+INTERRUPTS = """
+import itertools, sys
+from fastnn.kernels import team as module
 from test_team import check_exchange
-from fastnn.kernels.team import Team
 
-armed, interrupts = False, 0
+def interrupt_at(number):
+    instructions = itertools.count(1)
 
-def interrupt(*_):
-    global armed
-    if armed:
-        armed = False
-        raise KeyboardInterrupt
+    def trace(frame, event, _):
+        if frame.f_code.co_filename != module.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and next(instructions) == number:
+            raise KeyboardInterrupt
+        return trace
 
-def storm():
-    while True:
-        time.sleep(0.002)
-        os.kill(os.getpid(), signal.SIGINT)
+    sys.settrace(trace)
 
-with Team(2) as team:
+with module.Team(2) as team:
     check_exchange(team, 1)
-    signal.signal(signal.SIGINT, interrupt)
-    threading.Thread(target=storm, daemon=True).start()
-    end = time.monotonic() + 1.5
-    while time.monotonic() < end:
+    for number in itertools.count(1):
         try:
-            armed = True
+            interrupt_at(number)
             check_exchange(team, 1)
-            armed = False
         except KeyboardInterrupt:
-            interrupts += 1
+            continue
+        finally:
+            sys.settrace(None)
+        break
     check_exchange(team, 1)
-os._exit(not interrupts)
+raise SystemExit(number < 100)
 """
 
 FORK = """
@@ -199,7 +198,7 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.parametrize("script", [pytest.param(STORM, id="interrupts"), pytest.param(FORK, id="fork")])
+@pytest.mark.parametrize("script", [pytest.param(INTERRUPTS, id="interrupts"), pytest.param(FORK, id="fork")])
 def test_nothing_waits_for_ever(script):
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]
     folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]

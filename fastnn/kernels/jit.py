@@ -66,8 +66,8 @@ class CalleeLibrary(JITCodeLibrary):
     def _optimize_final_module(self):
         """Only kernels that call no other: the rest would be optimised again in every caller up to the entry.
 
-        Without any, the training loop ran at half the speed (benchmarks/micro/compile.py): loops over explicit
-        vectors have to be simplified before they are inlined.
+        Without any, the training loop ran at half the speed (benchmarks/micro/compile.py): loops over vectors
+        have to be simplified before they are inlined.
         """
         if not any(isinstance(library, CalleeLibrary) for library in self._linking_libraries):
             super()._optimize_final_module()
@@ -96,7 +96,7 @@ class Kernel:
 
     Numba makes machine code and two wrappers for every function, although what runs is the code that is
     compiled once more with the caller. Leaving them out, optimising most callees only in the entry, and not
-    compiling a kernel again for every literal argument takes the training loop from 35 s of CPU to 11 s, and it
+    compiling a kernel again for every literal argument takes the training loop from 35 s of CPU to 11 s. It
     runs at the same speed (benchmarks/micro/compile.py).
     """
 

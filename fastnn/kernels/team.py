@@ -6,6 +6,7 @@ sums depend on the number of threads.
 """
 
 import ctypes
+import os
 import sys
 import threading
 from queue import SimpleQueue
@@ -194,6 +195,7 @@ class Team:
         self.n_threads = n_threads
         self._queues: list[SimpleQueue[Any]] = []
         self._threads: list[threading.Thread] = []
+        self._process = 0  # the one that has the threads
 
     def __enter__(self) -> "Team":
         return self
@@ -203,7 +205,7 @@ class Team:
             queue.put(None)
         for thread in self._threads:
             thread.join()
-        self._queues, self._threads = [], []
+        self._queues, self._threads, self._process = [], [], 0
 
     def run(self, function, *args) -> None:
         """Call function(rank, *args) on every rank; return when all have returned.
@@ -241,7 +243,7 @@ class Team:
 
     def _start(self):
         # A forked child has the objects but not the threads: it starts its own.
-        if self._threads and all(thread.is_alive() for thread in self._threads):
+        if self._process == os.getpid():
             return
         self._queues, self._threads = [], []
         for rank in range(self.n_threads):
@@ -250,3 +252,4 @@ class Team:
             thread.start()
             self._queues.append(queue)
             self._threads.append(thread)
+        self._process = os.getpid()
