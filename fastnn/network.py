@@ -149,8 +149,8 @@ class Network:
             shapes, wanted = [np.shape(array) for array in given], [array.shape for array in own]
             if shapes != wanted:
                 raise ValueError(f"{name} must have the shapes {wanted}; got {shapes}.")
-        for own, given in zip([*self.weights, *self.biases], [*weights, *biases], strict=True):
-            own[...] = given
+        for array, values in zip([*self.weights, *self.biases], [*weights, *biases], strict=True):
+            array[...] = values
 
     def copy(self) -> "Network":
         """A network with parameters of its own."""

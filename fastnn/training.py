@@ -171,7 +171,7 @@ class Trainer:
         self.random_state = random_state if given else np.random.RandomState(random_state)
         if n_threads is not None and not (isinstance(n_threads, Integral) and n_threads >= 1):
             raise ValueError(f"n_threads must be None or an int >= 1; got {n_threads!r}.")
-        self.n_threads = n_threads
+        self.n_threads: int | None = n_threads
         state = kernels.state
         self._ints = np.zeros(state.N_INTS, dtype=np.int64)
         self._reals = np.zeros(state.N_REALS)
