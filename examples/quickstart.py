@@ -24,7 +24,8 @@ model = fastnn.MLPClassifier(hidden_layer_sizes=(64,), batch_size=32, random_sta
 for which in ("first", "second"):
     start = time.perf_counter()
     model.fit(X_train, y_train)
-    print(f"{which} fit: {time.perf_counter() - start:.2f} s for {model.n_iter_} passes over {len(X_train)} rows")
+    seconds = time.perf_counter() - start
+    print(f"{which} fit: {seconds:.2f} s for {model.n_iter_} passes over {len(X_train)} rows")
 
 probability = model.predict_proba(X_test)
 predicted = model.classes_[probability.argmax(axis=1)]
