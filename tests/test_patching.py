@@ -179,9 +179,7 @@ def test_an_unfitted_model_is_converted_too():
 
 
 def test_the_other_class_is_refused():
-    with pytest.raises(
-        TypeError, match="MLPClassifier.from_sklearn needs scikit-learn's MLPClassifier, got MLPRegressor"
-    ):
+    with pytest.raises(TypeError, match="needs scikit-learn's MLPClassifier, got MLPRegressor"):
         fastnn.MLPClassifier.from_sklearn(OriginalRegressor())
 
 

@@ -44,8 +44,12 @@ def is_ready(X: Any, dtype: Any, n_features: int) -> bool:
 
 
 def in_engine_form(X: Any) -> Any:
-    """X as the kernels read it: rows one after another."""
-    return X.toarray() if issparse(X) else X
+    """X as the kernels read it: dense rows, or CSR without duplicate entries."""
+    if not issparse(X) or X.has_canonical_format:
+        return X
+    X = X.copy()
+    X.sum_duplicates()
+    return X
 
 
 def check_rows(model: Any, X: Any, network: Network) -> Any:
