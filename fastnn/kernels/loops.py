@@ -60,7 +60,7 @@ from fastnn.kernels.state import (
 )
 from fastnn.kernels.team import barrier
 
-READS = ("data.table", "data.y", "data.weights", "model.layers", "control.chunks")
+READS = ("data.table", "data.y", "data.weights")
 # One sample at a time: the factor kept apart from the weights stays in a range where nothing overflows.
 SMALLEST_SHRINK, LARGEST_DECAY = 1e-3, 0.5
 
@@ -193,7 +193,7 @@ def train(rank, n_threads, model, moments, data, work, control):
             check_finite(model.params, control)
 
 
-@entry(reads=("table", "model"))
+@entry(reads=("table",))
 def predict(rank, n_threads, model, table, out, work, activated):
     """out[n, o] = output of the network for X (n, I), or z of the output layer where `activated` is 0."""
     scratch = scratch_of(work, rank, rank)
@@ -225,8 +225,10 @@ def sample_step(model, moments, data, work, control):
     lazy = ints[SOLVER] == SGD and decay < LARGEST_DECAY
     if reals[SHRINK] != 1.0 and (not lazy or reals[SHRINK] < SMALLEST_SHRINK):
         fold(model, reals)
-    if lazy and ints[CURSOR] == 0:
+    if lazy and reals[SQUARES] < 0.0:
         reals[SQUARES] = sum_of_squares(model)
+        for chunk in range(control.squares.size):
+            control.squares[chunk] = 0.0
     shrink = reals[SHRINK]
     if is_sparse(data.table):
         inputs.counts[0] = read_row(data.table, row, inputs.active[0], inputs.values[0])
@@ -245,6 +247,7 @@ def sample_step(model, moments, data, work, control):
         moments.hyper[:, SCALE] = 1
         backward_sample(model, tile, inputs, moments.gradients[0])
         update_chunks(0, 1, model, moments, control)
+        reals[SQUARES] = -1.0
 
 
 @entry(reads=READS)
