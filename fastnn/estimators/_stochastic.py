@@ -75,6 +75,7 @@ def train_once(model: BaseMLP, rows: Rows, network: Network) -> None:
 
 def resume(model: BaseMLP, network: Network, saved: dict[str, Any]) -> Process:
     """The trainer of an unpickled model, with its moments, counters and rate."""
+    model._random_state = model._reseeded()
     process = Process(model, network)
     process.restore(saved)
     process.history.loss = model.loss_curve_

@@ -1,0 +1,271 @@
+"""Bad input: one clear error before any training, and the old model untouched."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.neural_network import MLPClassifier as OriginalClassifier
+from sklearn.neural_network import MLPRegressor as OriginalRegressor
+
+from fastnn import MLPClassifier, MLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+KINDS = [MLPClassifier, MLPRegressor]
+X, y = load_iris(return_X_y=True)
+
+
+def small(kind=MLPClassifier, **parameters):
+    return kind(**{"hidden_layer_sizes": (8,), "max_iter": 10, "random_state": 0, **parameters})
+
+
+def spoiled(values, value):
+    values = np.array(values, dtype=float)
+    values.flat[3] = value
+    return values
+
+
+BAD_PARAMETERS = [
+    {"hidden_layer_sizes": (5, 0)},
+    {"hidden_layer_sizes": -1},
+    {"hidden_layer_sizes": (2.5,)},
+    {"activation": "swish"},
+    {"solver": "rmsprop"},
+    {"alpha": -1},
+    {"batch_size": 0},
+    {"batch_size": "half"},
+    {"learning_rate": "warm"},
+    {"learning_rate_init": 0},
+    {"learning_rate_init": -0.1},
+    {"power_t": -1},
+    {"max_iter": 0},
+    {"shuffle": "yes"},
+    {"random_state": "seed"},
+    {"tol": -1},
+    {"momentum": 1.5},
+    {"validation_fraction": 1.0},
+    {"beta_1": 1.0},
+    {"beta_2": -0.1},
+    {"epsilon": 0},
+    {"n_iter_no_change": 0},
+    {"max_fun": 0},
+]
+NEW_PARAMETERS = [
+    {"dtype": "float16"},
+    {"dtype": int},
+    {"n_threads": 0},
+    {"max_time": -1},
+    {"early_stopping_metric": 3},
+]
+
+
+@pytest.mark.parametrize("parameters", BAD_PARAMETERS + NEW_PARAMETERS, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bad_parameter_is_named_with_its_value(kind, parameters):
+    (name,) = parameters
+    with pytest.raises(ValueError, match=name) as caught:
+        small(kind, **parameters).fit(X, y)
+    value = parameters[name]
+    assert str(value).strip("()").split(",")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("parameters", BAD_PARAMETERS, ids=str)
+@pytest.mark.parametrize(
+    ("kind", "original"), [(MLPClassifier, OriginalClassifier), (MLPRegressor, OriginalRegressor)]
+)
+def test_the_error_is_of_scikit_learns_class(kind, original, parameters):
+    with pytest.raises((ValueError, TypeError)) as theirs:
+        original(**{"max_iter": 10, **parameters}).fit(X, y)
+    with pytest.raises(theirs.type):
+        small(kind, **parameters).fit(X, y)
+
+
+BAD_DATA = {
+    "X with NaN": (spoiled(X, np.nan), y, None),
+    "X with infinity": (spoiled(X, np.inf), y, None),
+    "X of text": (np.full((150, 4), "a"), y, None),
+    "X of one dimension": (X[:, 0], y, None),
+    "X without rows": (X[:0], y[:0], None),
+    "X without columns": (X[:, :0], y, None),
+    "sparse X with NaN": (sparse.csr_array(spoiled(X, np.nan)), y, None),
+    "y with NaN": (X, spoiled(y, np.nan), None),
+    "y with infinity": (X, spoiled(y, np.inf), None),
+    "y too short": (X, y[:-1], None),
+    "no y": (X, None, None),
+    "complex X": (X * 1j, y, None),
+    "weights with NaN": (X, y, spoiled(np.ones(150), np.nan)),
+    "weights with infinity": (X, y, spoiled(np.ones(150), np.inf)),
+    "weights too short": (X, y, np.ones(149)),
+    "weights of two dimensions": (X, y, np.ones((150, 2))),
+}
+
+
+@pytest.mark.parametrize("what", BAD_DATA)
+@pytest.mark.parametrize(
+    ("kind", "original"), [(MLPClassifier, OriginalClassifier), (MLPRegressor, OriginalRegressor)]
+)
+def test_bad_data_gives_scikit_learns_error_and_keeps_the_old_model(kind, original, what):
+    model = small(kind).fit(X, y)
+    before, attributes = model.predict(X), dict(vars(model))
+    with pytest.raises((ValueError, TypeError)) as theirs:
+        original(max_iter=2).fit(*BAD_DATA[what])
+    with pytest.raises(theirs.type) as ours:
+        model.fit(*BAD_DATA[what])
+    assert str(ours.value).split("\n")[0] == str(theirs.value).split("\n")[0]
+    assert vars(model) == attributes
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+@pytest.mark.parametrize("weights", [spoiled(np.ones(150), -1), np.zeros(150)], ids=["negative", "all zero"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_that_mean_nothing_are_refused(kind, weights):
+    with pytest.raises(ValueError, match=r"sample_weight|[Ss]ample weights"):
+        small(kind).fit(X, y, weights)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"X_val": X}, "X_val is provided, but y_val was not provided"),
+        ({"y_val": y}, "y_val is provided, but X_val was not provided"),
+        ({"sample_weight_val": y}, "sample_weight_val is provided"),
+        ({"X_val": X[:, :3], "y_val": y}, "X_val does not fit the training data: X has 3 features"),
+        ({"X_val": spoiled(X, np.nan), "y_val": y}, "X_val does not fit"),
+        ({"X_val": X, "y_val": y[:9]}, "inconsistent numbers of samples"),
+        ({"X_val": X, "y_val": y + 1}, r"y_val does not fit the training data: the classes \[3\]"),
+        ({"X_val": X, "y_val": y, "sample_weight_val": -np.ones(150)}, "sample_weight_val"),
+    ],
+)
+def test_a_validation_set_that_does_not_fit_is_refused(options, message):
+    model = small().fit(X, y)
+    attributes = dict(vars(model))
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, y, **options)
+    assert vars(model) == attributes
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "message"),
+    [
+        ({7: 2.0}, r"class_weight names the classes \[7\]"),
+        ({0: -1.0}, "class_weight must hold finite numbers"),
+        ({0: np.nan}, "class_weight must hold finite numbers"),
+        ("even", "class_weight"),
+    ],
+)
+def test_a_bad_class_weight_is_refused(class_weight, message):
+    with pytest.raises(ValueError, match=message):
+        small(class_weight=class_weight).fit(X, y)
+
+
+def test_class_weights_that_cannot_work_are_refused():
+    labels = np.eye(3, dtype=int)[y]
+    with pytest.raises(ValueError, match="class_weight does not support several labels"):
+        small(class_weight="balanced").fit(X, labels)
+    with pytest.raises(ValueError, match="does not work with partial_fit"):
+        small(class_weight="balanced").partial_fit(X, y, classes=[0, 1, 2])
+
+
+def test_poisson_loss_refuses_negative_targets():
+    with pytest.raises(ValueError, match=r"y must be 0 or more for loss='poisson', got -1.0"):
+        small(MLPRegressor, loss="poisson").fit(X, y - 1.0)
+
+
+def test_targets_too_large_for_single_precision_are_refused():
+    with pytest.raises(ValueError, match="too large for float32"):
+        small(MLPRegressor, dtype="float32").fit(X, y * 1e39)
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba", "decision_function"])
+def test_an_unfitted_model_says_so(method):
+    with pytest.raises(NotFittedError, match="MLPClassifier instance is not fitted yet"):
+        getattr(small(), method)(X)
+
+
+@pytest.mark.parametrize("rows", [X[:, :3], spoiled(X, np.nan), spoiled(X[:1], np.inf), X[0], X[:0]])
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_cannot_be_predicted_are_refused(kind, rows):
+    with pytest.raises(ValueError, match=r"features|NaN|infinity|1D array|0 sample"):
+        small(kind).fit(X, y).predict(rows)
+
+
+def test_large_finite_rows_are_not_mistaken_for_infinity():
+    model = small(dtype="float32").fit(X, y)
+    assert model.predict(np.full((1, 4), 1e30, dtype=np.float32)).shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [(X[:1], [9]), (X[:1], y[:2]), (spoiled(X[:1], np.nan), y[:1]), (X[:1, :3], y[:1]), (X[:0], y[:0])],
+)
+def test_a_bad_partial_fit_changes_nothing(rows, labels):
+    model = small().fit(X, y)
+    model.partial_fit(X, y)
+    before, losses = [part.copy() for part in model.coefs_], list(model.loss_curve_)
+    with pytest.raises(ValueError, match=r"."):
+        model.partial_fit(rows, labels)
+    assert model.loss_curve_ == losses
+    for part, old in zip(model.coefs_, before, strict=True):
+        np.testing.assert_array_equal(part, old)
+
+
+def test_a_failed_first_partial_fit_leaves_the_model_unfitted():
+    model = small()
+    with pytest.raises(ValueError, match="classes must be passed"):
+        model.partial_fit(X, y)
+    with pytest.raises(ValueError, match="NaN"):
+        model.partial_fit(spoiled(X, np.nan), y, classes=[0, 1, 2])
+    assert not hasattr(model, "classes_")
+    model.partial_fit(X, y, classes=[0, 1, 2])
+
+
+def test_a_diverging_partial_fit_is_undone():
+    model = small(MLPRegressor, solver="sgd").fit(X, y)
+    model.partial_fit(X, y)
+    before, count = model.predict(X), len(model.loss_curve_)
+    with pytest.raises(ValueError, match="non-finite parameter weights"):
+        model.partial_fit(X[:1], np.array([1e308]))
+    np.testing.assert_array_equal(model.predict(X), before)
+    assert len(model.loss_curve_) == count
+    model.partial_fit(X, y)
+    assert np.isfinite(model.predict(X)).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_diverging_fit_keeps_the_old_model(kind):
+    model = small(kind).fit(X, y)
+    before = model.predict(X)
+    with pytest.raises(ValueError, match="Solver produced non-finite parameter weights"):
+        model.set_params(solver="sgd", activation="identity", learning_rate_init=1e100).fit(X * 1e100, y)
+    np.testing.assert_array_equal(model.set_params(activation="relu").predict(X), before)
+
+
+def test_a_failed_warm_start_keeps_the_old_model():
+    model = small(MLPRegressor, solver="sgd", warm_start=True).fit(X, y)
+    before = model.predict(X)
+    with pytest.raises(ValueError, match="non-finite"):
+        model.set_params(learning_rate_init=1e100).fit(X * 1e50, y)
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+def test_other_outputs_than_before_are_refused():
+    model = small(MLPRegressor, warm_start=True).fit(X, X[:, :2])
+    with pytest.raises(ValueError, match="y has 1 outputs, but the model was fitted with 2"):
+        model.fit(X, y)
+    with pytest.raises(ValueError, match="y has 1 outputs"):
+        model.partial_fit(X, y)
+
+
+def test_partial_fit_exists_for_stochastic_solvers_alone():
+    for kind in KINDS:
+        assert hasattr(small(kind), "partial_fit")
+        assert not hasattr(small(kind, solver="lbfgs"), "partial_fit")
+
+
+def test_one_class_is_learned_as_in_scikit_learn():
+    model = small().fit(X, np.full(150, "only"))
+    original = OriginalClassifier(hidden_layer_sizes=(8,), max_iter=10, random_state=0).fit(
+        X, np.full(150, "only")
+    )
+    np.testing.assert_array_equal(model.predict(X), original.predict(X))
+    np.testing.assert_allclose(model.predict_proba(X), original.predict_proba(X), rtol=1e-9)

@@ -1,0 +1,285 @@
+"""MLPClassifier and MLPRegressor on real data, in scikit-learn's tools, saved, copied and edited."""
+
+import copy
+import pickle
+import threading
+
+import joblib
+import numpy as np
+import pytest
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import (
+    load_breast_cancer,
+    load_diabetes,
+    load_digits,
+    load_iris,
+    load_linnerud,
+    load_wine,
+)
+from sklearn.ensemble import StackingClassifier
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    cross_val_score,
+    learning_curve,
+    train_test_split,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from fastnn import MLPClassifier, MLPRegressor
+
+UNCONVERGED = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+KINDS = [MLPClassifier, MLPRegressor]
+IRIS = load_iris(return_X_y=True)
+
+
+def small(kind, **parameters):
+    return kind(**{"hidden_layer_sizes": (8,), "max_iter": 20, "random_state": 0, **parameters})
+
+
+def weights_of(model):
+    return [part.copy() for part in model.coefs_ + model.intercepts_]
+
+
+def assert_equal_weights(first, second):
+    for part, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(part, other)
+
+
+@UNCONVERGED
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("load", "model", "floor"),
+    [
+        (load_iris, MLPClassifier((20,), learning_rate_init=0.01, max_iter=300), 0.93),
+        (load_wine, MLPClassifier((20,), learning_rate_init=0.01), 0.95),
+        (load_breast_cancer, MLPClassifier((20,)), 0.95),
+        (load_digits, MLPClassifier((100,), max_iter=60), 0.96),
+        (load_diabetes, MLPRegressor("squared_error", (20,), alpha=10.0), 0.40),
+    ],
+)
+def test_held_out_quality(load, model, floor, dtype):
+    X, y = load(return_X_y=True)
+    X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.25, random_state=1)
+    if isinstance(model, MLPRegressor):
+        centre, scale = y_train.mean(), y_train.std()
+        y_train, y_test = (y_train - centre) / scale, (y_test - centre) / scale
+    pipeline = make_pipeline(StandardScaler(), clone(model).set_params(random_state=0, dtype=dtype))
+    assert pipeline.fit(X_train, y_train).score(X_test, y_test) >= floor
+
+
+@UNCONVERGED
+def test_text_labels_come_back_as_text():
+    X, y = IRIS
+    names = load_iris().target_names[y]
+    model = small(MLPClassifier).fit(X, names)
+    assert model.classes_.tolist() == sorted(set(names))
+    np.testing.assert_array_equal(model.predict(X), model.classes_[model.predict_proba(X).argmax(axis=1)])
+
+
+@UNCONVERGED
+def test_several_outputs():
+    X, y = load_linnerud(return_X_y=True)
+    assert small(MLPRegressor).fit(X, y).predict(X).shape == y.shape
+
+
+@UNCONVERGED
+@pytest.mark.parametrize("classes", [2, 3])
+def test_decision_function_is_the_logit_of_predict_proba(classes):
+    X, y = IRIS
+    model = small(MLPClassifier).fit(X[y < classes], y[y < classes])
+    logits, p = model.decision_function(X), model.predict_proba(X)
+    if classes == 2:
+        np.testing.assert_allclose(logits, np.log(p[:, 1] / p[:, 0]), rtol=1e-9)
+    else:
+        np.testing.assert_allclose(logits - logits[:, :1], np.log(p / p[:, :1]), rtol=1e-9, atol=1e-12)
+
+
+@UNCONVERGED
+@pytest.mark.parametrize("kind", KINDS)
+def test_float32_in_gives_float32_out_whatever_y_is(kind):
+    X, y = IRIS
+    model = small(kind).fit(X.astype(np.float32), y.astype(np.float64))
+    assert {part.dtype for part in weights_of(model)} == {np.dtype(np.float32)}
+    outputs = model.predict_proba(X) if kind is MLPClassifier else model.predict(X)
+    assert outputs.dtype == np.float32
+
+
+@UNCONVERGED
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_dtype_overrules_the_data(solver):
+    X, y = IRIS
+    assert small(MLPRegressor, dtype="float32", solver=solver).fit(X, y).predict(X).dtype == np.float32
+    assert small(MLPRegressor, dtype=np.float64).fit(X.astype(np.float32), y).coefs_[0].dtype == np.float64
+
+
+@UNCONVERGED
+@pytest.mark.parametrize("kind", KINDS)
+def test_coefs_are_views_that_can_be_edited_in_place(kind):
+    X, y = IRIS
+    model = small(kind, learning_rate_init=0.05).fit(X, y)
+    before = model.predict(X)
+    model.coefs_[-1][:] = 0
+    model.intercepts_[-1][:] = 0
+    assert len(np.unique(model.predict(X))) == 1
+    assert len(np.unique(before)) > 1
+
+
+@UNCONVERGED
+@pytest.mark.parametrize("kind", KINDS)
+def test_assigned_coefs_are_used_and_trained_on(kind):
+    X, y = IRIS
+    model, other = small(kind).fit(X, y), small(kind, random_state=1).fit(X, y)
+    model.coefs_, model.intercepts_ = [w.copy() for w in other.coefs_], [b.copy() for b in other.intercepts_]
+    np.testing.assert_array_equal(model.predict(X), other.predict(X))
+    model.coefs_[0] = np.zeros_like(model.coefs_[0])
+    assert len(np.unique(model.predict(X))) == 1
+    model.partial_fit(X, y)
+    assert model.coefs_[0].any()
+
+
+@UNCONVERGED
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, copy.copy, lambda model: pickle.loads(pickle.dumps(model))]
+)
+def test_a_copy_predicts_the_same_and_trains_apart(kind, duplicate):
+    X, y = IRIS
+    model = small(kind).fit(X, y)
+    twin = duplicate(model)
+    np.testing.assert_array_equal(twin.predict(X), model.predict(X))
+    before = weights_of(model)
+    twin.partial_fit(X, y)
+    assert_equal_weights(weights_of(model), before)
+
+
+@UNCONVERGED
+@pytest.mark.parametrize(
+    "parameters", [{"solver": "adam"}, {"solver": "sgd", "learning_rate": "invscaling"}], ids=str
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_online_learning_goes_on_after_a_pickle_as_if_nothing_had_happened(kind, parameters):
+    X, y = IRIS
+    model = small(kind, **parameters).fit(X, y)
+    model.partial_fit(X, y)
+    twin = pickle.loads(pickle.dumps(model))
+    for _ in range(3):
+        model.partial_fit(X, y)
+        twin.partial_fit(X, y)
+    assert_equal_weights(weights_of(model), weights_of(twin))
+    assert (model.t_, model.loss_curve_) == (twin.t_, twin.loss_curve_)
+
+
+@UNCONVERGED
+def test_a_pickle_is_hardly_larger_than_the_weights(tmp_path):
+    X, y = load_digits(return_X_y=True)
+    model = MLPClassifier((200, 100), max_iter=1, dtype="float32").fit(X, y)
+    weights = sum(part.nbytes for part in weights_of(model))
+    assert len(pickle.dumps(model)) < 1.1 * weights
+    joblib.dump(model, tmp_path / "model.joblib")
+    loaded = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
+@UNCONVERGED
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_clone_is_unfitted_and_keeps_every_parameter(kind):
+    model = small(kind, max_time=5, n_threads=1, dtype="float32", early_stopping_metric="loss").fit(*IRIS)
+    twin = clone(model)
+    assert not hasattr(twin, "coefs_")
+    assert twin.get_params() == model.get_params()
+
+
+@UNCONVERGED
+def test_grid_search_and_cross_validation():
+    search = GridSearchCV(
+        small(MLPClassifier), {"alpha": [1e-4, 1.0], "solver": ["adam", "sgd"]}, cv=3, n_jobs=2
+    )
+    assert search.fit(*IRIS).best_params_["solver"] in ("adam", "sgd")
+    assert cross_val_score(make_pipeline(StandardScaler(), small(MLPClassifier)), *IRIS, cv=3).shape == (3,)
+    halving = HalvingGridSearchCV(small(MLPClassifier), {"alpha": [0.1, 1.0, 10.0]}, cv=2, random_state=0)
+    assert "alpha" in halving.fit(*IRIS).best_params_
+    sizes, *_ = learning_curve(small(MLPClassifier), *IRIS, cv=3, shuffle=True, random_state=0)
+    assert len(sizes) == 5
+
+
+@UNCONVERGED
+def test_stacking_and_calibration_by_temperature():
+    stack = StackingClassifier([("net", small(MLPClassifier))], LogisticRegression(), cv=3)
+    assert stack.fit(*IRIS).score(*IRIS) > 0.6
+    try:
+        calibrated = CalibratedClassifierCV(small(MLPClassifier, max_iter=100), method="temperature", cv=3)
+        probabilities = calibrated.fit(*IRIS).predict_proba(IRIS[0])
+    except ValueError:
+        pytest.skip("this scikit-learn has no calibration by temperature")
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+
+
+@UNCONVERGED
+def test_feature_names_of_a_pandas_frame():
+    pandas = pytest.importorskip("pandas")
+    X, y = IRIS
+    frame = pandas.DataFrame(X, columns=list("abcd"))
+    model = small(MLPClassifier).fit(frame, pandas.Series(y, name="kind"), X_val=frame[:20], y_val=y[:20])
+    assert model.feature_names_in_.tolist() == list("abcd")
+    np.testing.assert_array_equal(model.predict(frame), small(MLPClassifier).fit(X, y).predict(X))
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(frame.rename(columns={"a": "z"}))
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        model.predict(X)
+
+
+@UNCONVERGED
+def test_feature_names_of_a_polars_frame():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame(IRIS[0], schema=list("abcd"))
+    assert small(MLPClassifier).fit(frame, IRIS[1]).feature_names_in_.tolist() == list("abcd")
+
+
+@UNCONVERGED
+@pytest.mark.parametrize(
+    "container", [sparse.csr_matrix, sparse.csr_array, sparse.csc_array, sparse.coo_array]
+)
+def test_sparse_rows_predict_like_dense_ones(container):
+    X, y = load_digits(return_X_y=True)
+    model = small(MLPClassifier).fit(container(X), y)
+    np.testing.assert_allclose(model.predict_proba(container(X)), model.predict_proba(X), rtol=1e-10)
+
+
+@UNCONVERGED
+def test_many_threads_predict_with_one_model():
+    X, y = load_digits(return_X_y=True)
+    model = small(MLPClassifier).fit(X, y)
+    expected, differences = model.predict_proba(X), []
+
+    def check():
+        for start in range(0, 600, 7):
+            rows = slice(start, start + 1 + start % 5)
+            differences.append(np.abs(model.predict_proba(X[rows]) - expected[rows]).max())
+
+    threads = [threading.Thread(target=check) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(differences) == 4 * 86
+    assert max(differences) < 1e-12
+
+
+@UNCONVERGED
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_result_does_not_depend_on_the_number_of_threads(kind):
+    X, y = load_digits(return_X_y=True)
+    models = [
+        kind(hidden_layer_sizes=(60,), max_iter=2, random_state=0, n_threads=n).fit(X, y) for n in (1, 2)
+    ]
+    assert_equal_weights(*(weights_of(model) for model in models))
+
+
+def test_without_callbacks_of_scikit_learn_the_estimators_work():
+    assert small(MLPClassifier, tol=1.0, max_iter=100).fit(*IRIS).n_iter_ < 100
