@@ -46,6 +46,7 @@ from fastnn.kernels.state import (
     SHUFFLE,
     SMALLEST_RATE,
     SOLVER,
+    SQUARES,
     STATUS,
     STEP,
     STOPPED_IMPROVING,
@@ -63,7 +64,7 @@ def begin_batch(data, moments, control):
     ints[GO] = 0
     while ints[BUDGET] > 0 and ints[STATUS] == RUNNING:
         if ints[CURSOR] == 0:
-            reals[EPOCH_LOSS] = 0.0
+            reals[EPOCH_LOSS], reals[SQUARES] = 0.0, -1.0
             if ints[SHUFFLE]:
                 shuffle(data.order, control.key)
         stop = min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
@@ -77,6 +78,8 @@ def begin_batch(data, moments, control):
             reals[BATCH_LOSS] = 0.0
             set_hyper(ints, reals, moments.hyper)
             return
+        # It counts, too: the curve of losses has room for the epochs of so many batches.
+        ints[BUDGET] -= 1
         next_batch(control, stop)
 
 

@@ -50,7 +50,7 @@ import numpy as np
     BATCH_WEIGHT,  # sum of weights over it
     EPOCH_LOSS,  # sum over the epoch of batch loss * rows
     SHRINK,  # one sample at a time: weights are SHRINK * what the vector holds
-    SQUARES,  # and the sum of squares of what it holds
+    SQUARES,  # and the sum of squares of what it holds; negative: not known
     N_REALS,
 ) = range(17)
 
