@@ -22,13 +22,15 @@ NEVER = 2**62
 AUTO_BATCH = 200  # rows of a batch with batch_size='auto', as in scikit-learn
 
 
-def check_number(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
-    """`value`, if it is a real number in [low, high], or in (low, high] with `open_low`."""
+def check_number(
+    name: str, value: Any, low: float, high: float, *, open_low: bool = False, open_high: bool = False
+) -> float:
+    """`value`, if it is a real number in [low, high]; `open_low` and `open_high` leave the ends out."""
     valid = isinstance(value, Real) and not isinstance(value, bool)
     number = float(value) if valid else np.nan
-    if not low <= number <= high or (open_low and number == low):
-        bracket = "(" if open_low else "["
-        raise ValueError(f"{name} must be a number in {bracket}{low:g}, {high:g}]; got {value!r}.")
+    if not low <= number <= high or (open_low and number == low) or (open_high and number == high):
+        left, right = "(" if open_low else "[", ")" if open_high else "]"
+        raise ValueError(f"{name} must be a number in {left}{low:g}, {high:g}{right}; got {value!r}.")
     return number
 
 
@@ -84,8 +86,8 @@ class Adam:
 
     def __post_init__(self) -> None:
         check_number("learning_rate", self.learning_rate, 0, np.inf, open_low=True)
-        check_number("beta_1", self.beta_1, 0, 1)
-        check_number("beta_2", self.beta_2, 0, 1)
+        check_number("beta_1", self.beta_1, 0, 1, open_high=True)
+        check_number("beta_2", self.beta_2, 0, 1, open_high=True)
         check_number("epsilon", self.epsilon, 0, np.inf, open_low=True)
 
     @property
@@ -183,6 +185,7 @@ class Trainer:
         self._reals[state.SHRINK] = 1.0
         self._session: Session | None = None
         self.history = History()
+        self._earlier_epochs = 0
         self.best: Network | None = None
         self.restart()
 
@@ -254,6 +257,8 @@ class Trainer:
         weights = check_weights(sample_weight, matrix.shape[0], network.dtype)
         if not (isinstance(epochs, Integral) and epochs >= 1):
             raise ValueError(f"epochs must be an int >= 1; got {epochs!r}.")
+        if max_time is not None:
+            check_number("max_time", max_time, 0, np.inf)
         return self.run_checked(
             matrix, targets, weights, epochs=epochs, score=score, on_epoch=on_epoch, max_time=max_time
         )
@@ -275,7 +280,7 @@ class Trainer:
         session, state = self._session_for(resolve_batch(self.batch_size, X.shape[0])), kernels.state
         data = kernels.backprop.Data(make_table(X), y, sample_weight, np.arange(X.shape[0]))
         key = read_key(self.random_state)
-        ints = self._ints
+        ints, self._earlier_epochs = self._ints, len(self.history.loss)
         ints[[state.N_ROWS, state.EPOCHS, state.CURSOR, state.EPOCH]] = X.shape[0], epochs, 0, 0
         ints[state.SHUFFLE] = self.shuffle
         ints[state.MONITOR] = state.LOSS if score is None else state.SCORE
@@ -286,12 +291,15 @@ class Trainer:
         deadline = np.inf if max_time is None else time.perf_counter() + max_time
         with kernels.team.Team(session.n_threads) as team:
             try:
-                return self._slices(session, team, moments, data, control, score, on_epoch, deadline)
+                status = self._slices(session, team, moments, data, control, score, on_epoch, deadline)
+                # The loss of an epoch can't show what its last step did.
+                return status if np.isfinite(self.network.parameters).all() else "diverged"
             except KeyboardInterrupt:
                 return "interrupted"
             finally:
+                self._record(control.loss_curve)
                 # In the middle of an epoch of single samples, a factor is still kept apart from the weights.
-                ints[state.BUDGET] = 0
+                ints[[state.BUDGET, state.STATUS]] = 0, state.RUNNING
                 session.advance(team, moments, data, control)
                 write_key(self.random_state, key)
 
@@ -307,7 +315,7 @@ class Trainer:
         deadline: float,
     ) -> str:
         """Calls of the compiled loop, each of about SLICE_SECONDS, until the run ends."""
-        state, ints, done = kernels.state, self._ints, 0
+        state, ints = kernels.state, self._ints
         batches_per_epoch = -(-int(ints[state.N_ROWS]) // session.batch_rows)
         most = batches_per_epoch * len(control.loss_curve)
         budget = min(most, max(1, int(FIRST_SLICE_WORK / session.step_work)))
@@ -316,13 +324,8 @@ class Trainer:
             ints[state.BUDGET] = budget
             session.advance(team, moments, data, control)
             now = time.perf_counter()
-            budget = min(most, max(1, int(budget * min(4.0, SLICE_SECONDS / (now - start)))))
-            epoch = int(ints[state.EPOCH])
-            ended = epoch > done and ints[state.CURSOR] == 0
-            self.history.loss += [
-                float(control.loss_curve[e % len(control.loss_curve)]) for e in range(done, epoch)
-            ]
-            done = epoch
+            budget = min(most, max(1, int(budget * min(4.0, SLICE_SECONDS / max(now - start, 1e-9)))))
+            ended = self._record(control.loss_curve) > 0 and ints[state.CURSOR] == 0
             if ended and ints[state.STATUS] == state.AWAITS_SCORE:
                 self._score(score, session, team, moments, data, control)
             if ended and on_epoch is not None and on_epoch(self) is True:
@@ -332,10 +335,20 @@ class Trainer:
             if now > deadline:
                 return "max_time"
 
+    def _record(self, loss_curve: NDArray[np.float64]) -> int:
+        """Take the losses of finished epochs into the history; returns how many are new.
+
+        Also after an interrupt, which comes as soon as a compiled call returns.
+        """
+        done = len(self.history.loss) - self._earlier_epochs
+        new = [float(loss_curve[epoch % len(loss_curve)]) for epoch in range(done, self.n_epochs)]
+        self.history.loss += new
+        return len(new)
+
     def _score(self, score: Any, session: Session, team: Any, moments: Any, data: Any, control: Any) -> None:
         """Ask for the score of the network and let the compiled loop judge it."""
         state, value = kernels.state, float(score(self.network))
-        if self.best is None or value > max(self.history.score):
+        if self.best is None or -value < self.best_loss:
             self.best = self.network.copy()
         self.history.score.append(value)
         self._reals[state.MONITORED] = -value
