@@ -1,5 +1,6 @@
 """What a network is: its layers, activations and loss. A description; parameters are in network.py."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral
 
@@ -51,7 +52,7 @@ class Architecture:
     loss: str = "squared_error"
 
     def __post_init__(self) -> None:
-        sizes = tuple(self.layer_sizes)
+        sizes = tuple(self.layer_sizes) if isinstance(self.layer_sizes, Iterable) else ()
         if len(sizes) < 2 or not all(isinstance(size, Integral) and size >= 1 for size in sizes):
             raise ValueError(
                 "layer_sizes must be at least two integers >= 1, inputs first and outputs last; "

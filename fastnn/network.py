@@ -1,5 +1,6 @@
 """A network: an architecture with its parameters. Forward propagation, loss and gradient."""
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,29 @@ from fastnn.engine import Predictor, Session, aligned_zeros, make_table
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+def check_numbers(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """`values` as a C-contiguous, aligned array of `dtype`; what is too large for it becomes infinite."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind == "c":
+            raise TypeError("complex numbers are not supported")
+        with np.errstate(over="ignore"):
+            return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+    except (TypeError, ValueError) as error:
+        message = f"{name} must be an array of real numbers; got {type(values).__name__}: {error}."
+        raise ValueError(message) from error
+
+
+def check_threads(n_threads: Any) -> int | None:
+    """`n_threads`, if it is None or a positive integer."""
+    if n_threads is None or (isinstance(n_threads, Integral) and int(n_threads) >= 1):
+        return None if n_threads is None else int(n_threads)
+    raise ValueError(f"n_threads must be None or an int >= 1; got {n_threads!r}.")
+
+
 def check_matrix(name: str, values: ArrayLike, dtype: np.dtype[Any], columns: int) -> NDArray[Any]:
     """`values` as a finite C-contiguous matrix of `dtype` with `columns` columns."""
-    matrix = np.ascontiguousarray(values, dtype=dtype)
+    matrix = check_numbers(name, values, dtype)
     if matrix.ndim != 2 or matrix.shape[1] != columns:
         raise ValueError(f"{name} must have the shape (n, {columns}); got {np.shape(values)}.")
     if matrix.shape[0] == 0:
@@ -28,7 +49,8 @@ def check_inputs(X: Any, dtype: np.dtype[Any], columns: int) -> Any:
     """X as the engine takes it: a matrix as `check_matrix` gives it, or CSR without duplicates."""
     if not hasattr(X, "tocsr"):
         return check_matrix("X", X, dtype, columns)
-    table = X.tocsr().astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+        table = X.tocsr().astype(dtype, copy=False)
     if not table.has_canonical_format:
         table = table.copy()
         table.sum_duplicates()
@@ -45,7 +67,7 @@ def check_targets(
     """Targets as the kernels take them: class numbers (n, 1) for softmax, otherwise (n, K)."""
     outputs = architecture.layer_sizes[-1]
     columns = 1 if architecture.output_activation == "softmax" else outputs
-    values = np.asarray(y)
+    values = check_numbers("y", y, dtype)
     matrix = check_matrix("y", values.reshape(-1, 1) if values.ndim == 1 else values, dtype, columns)
     if len(matrix) != n_rows:
         raise ValueError(f"y must have one row for each row of X, {n_rows}; got {len(matrix)}.")
@@ -58,7 +80,8 @@ def check_targets(
         and not ((matrix >= 0) & (matrix <= 1)).all()
         and columns == outputs
     ):
-        raise ValueError(f"y must lie in [0, 1] with logistic outputs; got values up to {matrix.max()}.")
+        lowest, highest = matrix.min(), matrix.max()
+        raise ValueError(f"y must lie in [0, 1] with logistic outputs; got {lowest} to {highest}.")
     if architecture.loss == "poisson" and (matrix < 0).any():
         raise ValueError(f"y must be >= 0 with loss='poisson'; got {matrix.min()}.")
     return matrix
@@ -68,11 +91,12 @@ def check_weights(sample_weight: ArrayLike | None, n_rows: int, dtype: np.dtype[
     """Sample weights (n,), or (0,) where there are none."""
     if sample_weight is None:
         return np.empty(0, dtype=dtype)
-    weights = np.ascontiguousarray(sample_weight, dtype=dtype)
+    weights = check_numbers("sample_weight", sample_weight, dtype)
     if weights.shape != (n_rows,):
         raise ValueError(f"sample_weight must have the shape ({n_rows},); got {weights.shape}.")
-    if not (np.isfinite(weights) & (weights >= 0)).all():
-        raise ValueError("sample_weight must be finite and >= 0.")
+    wrong = weights[~(np.isfinite(weights) & (weights >= 0))]
+    if wrong.size:
+        raise ValueError(f"sample_weight must be finite and >= 0; got {wrong[0]}.")
     if not weights.any():
         raise ValueError("sample_weight must not be 0 for every row: nothing would be learned.")
     return weights
@@ -144,11 +168,15 @@ class Network:
         return network
 
     def assign(self, weights: Any, biases: Any) -> None:
-        """Copy weights and biases into the network; nothing is changed if a shape is wrong."""
+        """Copy weights and biases into the network; nothing is changed if a shape or a number is wrong."""
         for name, given, own in (("weights", weights, self.weights), ("biases", biases, self.biases)):
             shapes, wanted = [np.shape(array) for array in given], [array.shape for array in own]
             if shapes != wanted:
                 raise ValueError(f"{name} must have the shapes {wanted}; got {shapes}.")
+            if not all(np.isfinite(check_numbers(name, array, self.dtype)).all() for array in given):
+                raise ValueError(f"{name} must be finite in {self.dtype}; they hold NaN or infinity.")
+            if not all(np.isfinite(check_numbers(name, array, self.dtype)).all() for array in given):
+                raise ValueError(f"{name} must be finite in {self.dtype}; they hold NaN or infinity.")
         for array, values in zip([*self.weights, *self.biases], [*weights, *biases], strict=True):
             array[...] = values
 
@@ -172,7 +200,7 @@ class Network:
         before the output activation.
         """
         matrix = check_inputs(X, self.dtype, self.architecture.layer_sizes[0])
-        return self.predictor(matrix, logits=logits, n_threads=n_threads)
+        return self.predictor(matrix, logits=logits, n_threads=check_threads(n_threads))
 
     def activations(self, X: Any) -> list[NDArray[Any]]:
         """What every layer puts out for X (n, I): X itself, each hidden layer, the output."""
@@ -218,7 +246,11 @@ def views(table: NDArray[Any], vector: NDArray[Any]) -> tuple[list[NDArray[Any]]
 
 
 def _restore(architecture: Architecture, weights: Any, biases: Any, dtype: Any) -> Network:
-    return Network.from_arrays(architecture, weights, biases, dtype=dtype)
+    network = Network(architecture, dtype=dtype)
+    # Without a check: a network that has diverged is copied as it is.
+    for own, given in zip([*network.weights, *network.biases], [*weights, *biases], strict=True):
+        own[...] = given
+    return network
 
 
 class Gradient:
