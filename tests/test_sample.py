@@ -112,11 +112,14 @@ def test_a_sample_of_weight_zero_is_passed_over(dtype):
     network = make_network((10, 17, 3), "relu", "softmax", "cross_entropy", dtype)
     X, y = sparse_data(network)
     weights = np.where(np.arange(N_ROWS) % 3, 1, 0).astype(dtype)
-    other, kept = network.copy(), weights > 0
+    other, kept, losses = network.copy(), weights > 0, []
     for each, rows in ((network, slice(None)), (other, kept)):
         trainer = Trainer(each, SGD(0.02), alpha=0.1, batch_size=1, shuffle=False)
         trainer.run(X[rows], y[rows], weights[rows], epochs=2)
+        losses.append(np.array(trainer.history.loss) * len(X[rows]))
     np.testing.assert_array_equal(network.parameters, other.parameters)
+    # The loss of an epoch is a mean over all its rows, as in scikit-learn.
+    np.testing.assert_allclose(*losses, rtol=1e-14)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
