@@ -176,6 +176,15 @@ def test_online_learning_goes_on_after_a_pickle_as_if_nothing_had_happened(kind,
 
 
 @UNCONVERGED
+@pytest.mark.parametrize("kind", KINDS)
+def test_set_params_after_fit_leaves_predictions_alone(kind):
+    X, y = IRIS
+    model = small(kind).fit(X, y)
+    before = model.predict(X)
+    np.testing.assert_array_equal(model.set_params(activation="logistic").predict(X), before)
+
+
+@UNCONVERGED
 def test_a_pickle_is_hardly_larger_than_the_weights(tmp_path):
     X, y = load_digits(return_X_y=True)
     model = MLPClassifier((200, 100), max_iter=1, dtype="float32").fit(X, y)
