@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ceiling, console, problems, race, rivals, store
+from benchmarks import ceiling, collect, console, gate, problems, race, rivals, store
 from benchmarks.quantities import rate
+from benchmarks.report import html, markdown, tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
     limits = commands.add_parser("ceiling", help="measure the limits of this machine")
     limits.set_defaults(run=run_ceiling)
     add_rivals(commands)
+    add_report(commands)
+    add_compare(commands)
     return top
 
 
@@ -47,6 +49,75 @@ def add_rivals(commands: Any) -> None:
         "--json", type=Path, metavar="FILE", help="add the figures to FILE, or replace them there"
     )
     sub.set_defaults(run=run_rivals)
+
+
+def add_report(commands: Any) -> None:
+    sub = commands.add_parser("report", help="measure, and write a page, Markdown and JSON")
+    size = sub.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="in three minutes (default)")
+    size.add_argument("--full", action="store_true", help="everything, more repetitions: an hour or two")
+    size.add_argument(
+        "--from", dest="source", type=Path, metavar="FILE", help="no measuring: from a stored JSON"
+    )
+    sub.add_argument(
+        "--out",
+        type=Path,
+        default=Path("benchmark-report"),
+        metavar="FOLDER",
+        help="default: benchmark-report",
+    )
+    sub.add_argument("--readme", type=Path, metavar="FILE", help="also put the table between FILE's markers")
+    sub.set_defaults(run=run_report)
+
+
+def add_compare(commands: Any) -> None:
+    sub = commands.add_parser(
+        "compare", help="old figures against new ones; fails if fastnn has become slower"
+    )
+    sub.add_argument("old", type=Path)
+    sub.add_argument("new", type=Path)
+    sub.add_argument(
+        "--threshold",
+        type=float,
+        default=gate.THRESHOLD,
+        help=f"loss that fails, if the interval leaves no doubt (default {gate.THRESHOLD})",
+    )
+    sub.set_defaults(run=run_compare)
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """Measure or load, then write report.html, report.md and report.json."""
+    stored = options.out / "report.json"
+    if options.source:
+        document = store.load(options.source)
+        store.save(document, stored)
+    else:
+        plan = collect.PLANS["full" if options.full else "quick"]
+        document = collect.collect(plan, stored, console.Progress(sys.stderr, collect.count(plan)))
+    (options.out / "report.html").write_text(html.page(document), encoding="utf-8")
+    (options.out / "report.md").write_text(markdown.page(document), encoding="utf-8")
+    if options.readme:
+        markdown.update_readme(document, options.readme)
+    print(
+        "\n".join(
+            [*tables.summary(document), f"written: {options.out / 'report.html'}, report.md, report.json"]
+        )
+    )
+    return 0 if document["complete"] else 130
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """Print the ratios; 1 if a loss is certain."""
+    if not 0 < options.threshold < 1:
+        raise ValueError(f"--threshold must be between 0 and 1; got {options.threshold}.")
+    verdicts = gate.compare(store.load(options.old), store.load(options.new), options.threshold)
+    if not verdicts:
+        raise ValueError(f"{options.old} and {options.new} have no work in common.")
+    print("Speed as a share of the ceiling measured beside it, new over old, with its 95 % interval\n")
+    print(console.table(("Work", "new / old", "interval", "verdict"), gate.rows(verdicts)))
+    failed = [verdict for verdict in verdicts if verdict.failed]
+    print(f"\n{len(failed)} of {len(verdicts)} lost more than {options.threshold:.0%}.")
+    return 1 if failed else 0
 
 
 def run_ceiling(options: argparse.Namespace) -> int:
@@ -83,6 +154,4 @@ def run_rivals(options: argparse.Namespace) -> int:
         progress.close()
         print("interrupted; what was measured is kept", file=sys.stderr)
         return 130
-    if not options.json:
-        print(json.dumps({"sgemm_1": document["ceiling"]["sgemm_1"], "load": document["machine"]}))
     return 0

@@ -7,7 +7,8 @@ def significant(value: float, digits: int = 3) -> str:
     """A number with so many significant digits and no exponent."""
     if value == 0:
         return "0"
-    magnitude = len(f"{abs(value):.0f}") if abs(value) >= 1 else 1 - _zeros(abs(value))
+    rounded = abs(float(f"{value:.{digits}g}"))  # 0.9996 has one digit more than 1.00
+    magnitude = len(f"{rounded:.0f}") if rounded >= 1 else 1 - _zeros(rounded)
     return f"{value:,.{max(0, digits - magnitude)}f}"
 
 
@@ -26,6 +27,14 @@ def duration(seconds: float) -> str:
         if seconds >= 0.9995 * size:
             return f"{significant(seconds / size)} {unit}"
     return f"{significant(seconds * 1e9)} ns"
+
+
+def tick(seconds: float) -> str:
+    """A round duration, for an axis."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= 0.9995 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
 
 
 def rate(per_second: float) -> str:
