@@ -33,7 +33,7 @@ def parts(X, y, model, work, weight, until):
             sample.descend(model, tile, inputs, one * 0, (one, one))
 
 
-def fastest(function, turns=200):
+def fastest(function, turns=400):
     function()
     best = np.inf
     for _ in range(turns):

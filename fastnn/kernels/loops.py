@@ -65,7 +65,7 @@ READS = ("data.table", "data.y", "data.weights")
 SMALLEST_SHRINK, LARGEST_DECAY = 1e-3, 0.5
 
 
-@kernel
+@kernel(inline=True)
 def scratch_of(work, tile, rank):
     inputs = work.inputs
     return Scratch(
@@ -78,7 +78,7 @@ def scratch_of(work, tile, rank):
     )
 
 
-@kernel
+@kernel(inline=True)
 def shard_gradient(model, data, scratch, losses, gradient, chunks, first, last):
     """Gradient (P,) of the rows order[first:last], tile by tile; returns their sum of weight * loss."""
     rows = panel_rows(scratch.tile)
@@ -94,7 +94,7 @@ def shard_gradient(model, data, scratch, losses, gradient, chunks, first, last):
     return total
 
 
-@kernel
+@kernel(inline=True)
 def shared_gradient(rank, n_threads, model, moments, data, work, control):
     """Gradient of the batch in tiles that all threads share: each takes some panels, then some chunks of
     weights.
@@ -119,7 +119,7 @@ def shared_gradient(rank, n_threads, model, moments, data, work, control):
         barrier(control.barrier, n_threads)
 
 
-@kernel
+@kernel(inline=True)
 def batch_gradient(rank, n_threads, model, moments, data, work, control):
     """Gradient of the batch at the cursor, in `n_shards` vectors that are still to be added."""
     ints = control.ints
@@ -140,7 +140,7 @@ def batch_gradient(rank, n_threads, model, moments, data, work, control):
             control.reals[BATCH_LOSS] += control.shard_losses[shard]
 
 
-@kernel
+@kernel(inline=True)
 def update_range(solver, params, moments, n_shards, first, last, hyper):
     """Add the shards' gradients in their order, then one step of the solver, on [first, last) of the flat
     vectors.
@@ -155,7 +155,7 @@ def update_range(solver, params, moments, n_shards, first, last, hyper):
     return update(solver, params[first:last], gradient, m, v, hyper)
 
 
-@kernel
+@kernel(inline=True)
 def update_chunks(rank, n_threads, model, moments, control):
     """One step on this thread's chunks; the squares of their weights are kept for the reported loss."""
     chunks, solver, n_shards = control.chunks, control.ints[SOLVER], control.ints[N_SHARDS]
@@ -215,7 +215,7 @@ def predict(rank, n_threads, model, table, out, work, activated):
             scatter_panel(a, out, begin + panel * rows, min(rows, count - panel * rows))
 
 
-@kernel
+@kernel(inline=True)
 def sample_step(model, moments, data, work, control):
     """Forward, backward and update for the sample at the cursor."""
     ints, reals, real = control.ints, control.reals, model.params.dtype.type
