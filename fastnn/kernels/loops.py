@@ -58,6 +58,7 @@ from fastnn.kernels.state import (
     SQUARES,
     STATUS,
 )
+from fastnn.kernels.subnormals import flush_subnormals, restore_subnormals
 from fastnn.kernels.team import barrier
 
 READS = ("data.table", "data.y", "data.weights")
@@ -179,18 +180,20 @@ def train(rank, n_threads, model, moments, data, work, control):
     """
     if rank == 0 and control.ints[STATUS] == AWAITS_SCORE:
         judge(control.ints, control.reals)
+    before = flush_subnormals()
     while True:
         if rank == 0:
             begin_batch(data, moments, control)
         barrier(control.barrier, n_threads)
         if control.ints[GO] == 0:
-            return
+            break
         batch_gradient(rank, n_threads, model, moments, data, work, control)
         update_chunks(rank, n_threads, model, moments, control)
         barrier(control.barrier, n_threads)
         if rank == 0:
             end_batch(control)
             check_finite(model.params, control)
+    restore_subnormals(before)
 
 
 @entry(reads=("table",))
@@ -260,12 +263,14 @@ def train_samples(model, moments, data, work, control):
     if control.ints[BUDGET] == 0 and control.reals[SHRINK] != 1.0:
         fold(model, control.reals)
     work.weights[0, 0] = 1
+    before = flush_subnormals()
     while True:
         begin_batch(data, moments, control)
         if control.ints[GO] == 0:
-            return
+            break
         sample_step(model, moments, data, work, control)
         end_batch(control)
         if control.ints[CURSOR] == 0 and control.reals[SHRINK] != 1.0:
             fold(model, control.reals)
         check_finite(model.params, control)
+    restore_subnormals(before)
