@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ceiling, collect, console, gate, problems, race, rivals, store
+from benchmarks import ceiling, collect, console, gate, problems, race, rivals, store, targets
 from benchmarks.quantities import rate
 from benchmarks.report import html, markdown, tables
 
@@ -30,6 +30,9 @@ def parser() -> argparse.ArgumentParser:
     add_rivals(commands)
     add_report(commands)
     add_compare(commands)
+    goals = commands.add_parser("targets", help="stored figures against the project's targets")
+    goals.add_argument("file", type=Path)
+    goals.set_defaults(run=run_targets)
     return top
 
 
@@ -39,7 +42,9 @@ def add_rivals(commands: Any) -> None:
         "--only", metavar="NAMES", help=f"problems, with commas: {', '.join(problems.PROBLEMS)}; NAME@float64"
     )
     sub.add_argument(
-        "--libraries", metavar="NAMES", help=f"libraries, with commas: {', '.join(rivals.RIVALS)}"
+        "--libraries",
+        metavar="NAMES",
+        help=f"libraries, with commas: {', '.join(rivals.RIVALS)}; NAME@THREADS",
     )
     sub.add_argument("--repeats", type=int, default=5, help="repetitions, interleaved (default 5)")
     sub.add_argument("--seconds", type=float, default=0.25, help="of one repetition (default 0.25)")
@@ -120,6 +125,13 @@ def run_compare(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def run_targets(options: argparse.Namespace) -> int:
+    """Print each target with what was reached; 1 if a 'must' was missed."""
+    rows = targets.judge(store.load(options.file))
+    print(console.table(targets.HEADER, rows))
+    return 1 if any(row[-1] == "MISSED" for row in rows) else 0
+
+
 def run_ceiling(options: argparse.Namespace) -> int:
     """Print the limits."""
     for name, value in ceiling.measure().items():
@@ -135,8 +147,8 @@ def run_rivals(options: argparse.Namespace) -> int:
     libraries = options.libraries.split(",") if options.libraries else None
     if options.repeats < 1:
         raise ValueError(f"--repeats must be at least 1; got {options.repeats}.")
-    for library in libraries or ():
-        rivals.get(library)
+    for problem in chosen:
+        race.libraries_for(problem, libraries)
     fresh = options.json is None or not options.json.exists()
     document = store.new("rivals") if fresh else store.load(options.json)
     document["ceiling"] = ceiling.measure()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -80,18 +81,17 @@ def tasks(plan: Plan, say: Callable[[str], None]) -> Iterator[Task]:
     for name in plan.problems:
         problem = problems.get(name)
         names = race.libraries_for(problem)
-        yield Task("rivals", name, lambda p=problem, n=names: race.race(p, n, plan.rules, say))
+        yield Task("rivals", name, partial(race.race, problem, names, plan.rules, say))
     for curve in growth.CURVES:
-        yield Task(
-            "growth", f"growth with {curve.name}", lambda c=curve: growth.measure(c, plan.kind, plan.repeats)
-        )
+        if plan.kind == "full" or curve.quick:
+            measure = partial(growth.measure, curve, plan.kind, plan.repeats)
+            yield Task("growth", f"growth with {curve.name}", measure)
     for rows in memory.ROWS[plan.kind]:
-        yield Task("memory", f"memory of {rows:,} rows", lambda r=rows: memory.measure(r))
+        yield Task("memory", f"memory of {rows:,} rows", partial(memory.measure, rows))
     for job in jobs.JOBS:
         if job.name in plan.jobs:
-            yield Task(
-                "jobs", job.title, lambda j=job: jobs.measure(j, 1 if j.cold else min(plan.repeats, 5))
-            )
+            repeats = 1 if job.cold else min(plan.repeats, 5)
+            yield Task("jobs", job.title, partial(jobs.measure, job, repeats))
 
 
 def collect(plan: Plan, path: Path, progress: Progress) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -26,13 +27,17 @@ class Curve:
     title: str
     axis: str
     per: str  # what the seconds are for: 'epoch' or 'row'
-    quick: tuple[int, ...]
+    quick: tuple[int, ...]  # none: the full set alone
     full: tuple[int, ...]
     at: Callable[[int], tuple[Problem, int | None]]
 
 
 def _depth(layers: int) -> tuple[Problem, int | None]:
     return replace(BASE, sizes=(32, *[32] * layers, 10)), None
+
+
+def _threads(name: str, count: int) -> tuple[Problem, int | None]:
+    return problems.get(name), count
 
 
 CURVES = (
@@ -72,14 +77,17 @@ CURVES = (
         (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096),
         lambda rows: (replace(BASE, batch=rows), None),
     ),
-    Curve(
-        "threads",
-        "784-256-128-10, batch 512, Adam",
-        "threads",
-        "epoch",
-        (1, 2),
-        (1, 2, 3, 4, 8),
-        lambda threads: (replace(BASE, sizes=(784, 256, 128, 10), batch=512, rows=2048), threads),
+    *(
+        Curve(
+            "threads" if name == "image-128" else f"threads, {name}",
+            problems.get(name).title,
+            "threads",
+            "epoch",
+            (1, 2) if name == "image-128" else (),
+            (1, 2, 3, 4, 8),
+            partial(_threads, name),
+        )
+        for name in ("image-128", "digits-full", "wide", "matrix-exp")
     ),
 )
 
@@ -87,12 +95,12 @@ CURVES = (
 def values(curve: Curve, kind: str) -> list[int]:
     """Points of an axis; no more threads than there are cores."""
     points = curve.quick if kind == "quick" else curve.full
-    return [x for x in points if curve.name != "threads" or x <= joblib.cpu_count()]
+    return [x for x in points if curve.axis != "threads" or x <= joblib.cpu_count()]
 
 
 def measure(curve: Curve, kind: str, repeats: int) -> dict[str, Any]:
     """Seconds of an epoch (or a row) at each point, the points taken in turn; with the fitted exponent."""
-    points = []
+    points: list[tuple[int, Problem, Any, int, list[float]]] = []
     for x in values(curve, kind):
         problem, threads = curve.at(x)
         job = with_fastnn.prepare(problem, *problems.load(problem), threads)
@@ -110,10 +118,7 @@ def measure(curve: Curve, kind: str, repeats: int) -> dict[str, Any]:
     entries = [
         {"x": x, "seconds": seconds, "threads": with_fastnn.threads(job)} for x, _, job, _, seconds in points
     ]
-    fitted = (
-        exponent([e["x"] for e in entries], [median(e["seconds"]) for e in entries])
-        if len(entries) > 1
-        else None
-    )
+    middles = [median(seconds) for *_, seconds in points]
+    fitted = exponent([x for x, *_ in points], middles) if len(points) > 1 else None
     named = {"name": curve.name, "title": curve.title, "axis": curve.axis, "per": curve.per}
     return {**named, "points": entries, "exponent": fitted}

@@ -57,7 +57,13 @@ class Worker:
         threading.Thread(target=self._listen, daemon=True).start()
         self.row: dict[str, Any] = {"library": library, "status": "ok", "seconds": []}
         start = perf_counter()
-        answer = self._ask({"library": library, "problem": asdict(problem), "threads": rules.threads})
+        name, _, threads = library.partition("@")
+        question = {
+            "library": name,
+            "problem": asdict(problem),
+            "threads": int(threads or 0) or rules.threads,
+        }
+        answer = self._ask(question)
         if answer["status"] == "ready":
             answer["start_seconds"] = perf_counter() - start
             answer["status"] = "ok"
@@ -110,9 +116,15 @@ class Worker:
 
 
 def libraries_for(problem: Problem, names: Sequence[str] | None = None) -> list[str]:
-    """Those that can do a problem, in the order of the table."""
-    chosen = [get(name) for name in names] if names else list(RIVALS.values())
-    return [rival.name for rival in chosen if problem.kind in rival.kinds]
+    """Those that can do a problem; NAME@THREADS holds a library to so many threads."""
+    chosen = []
+    for name in names or RIVALS:
+        library, at, threads = name.partition("@")
+        if at and not (threads.isdecimal() and int(threads) > 0):
+            raise ValueError(f"a library is NAME or NAME@THREADS, such as fastnn@2; got {name!r}.")
+        if problem.kind in get(library).kinds:
+            chosen.append(get(library).name + at + threads)
+    return chosen
 
 
 def race(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from benchmarks import console, problems, race, statistics, store
+from benchmarks import console, problems, race, statistics, store, targets
 from benchmarks.rivals import RIVALS, get, with_fastnn, with_numpy, with_sklearn
 
 DIGITS = problems.get("digits-32-adam")
@@ -240,3 +240,34 @@ def test_the_fixtures_time_own_data_with_every_library(tmp_path):
     for figure in ("samples_per_second", "gflops", "share_of_limit", "threads", "dtype"):
         assert all(figure in b["extra_info"] for b in stored["benchmarks"])
     assert stored["ceiling"] == limits
+
+
+def test_a_library_can_be_held_to_a_number_of_threads():
+    assert race.libraries_for(DIGITS, ["fastnn@1", "FASTNN@2", "onnx runtime"]) == ["fastnn@1", "fastnn@2"]
+    with pytest.raises(ValueError, match="NAME@THREADS, such as fastnn@2; got 'jax@0'"):
+        race.libraries_for(DIGITS, ["jax@0"])
+    tiny = problems.Problem("tiny", (8, 4, 3), 64, 16, check_epochs=1)
+    row = race.race(tiny, ["NumPy@2"], race.Rules(repeats=1, seconds=0.001))["rows"][0]
+    assert (row["library"], row["threads"]) == ("NumPy@2", 2)
+
+
+def test_targets_are_judged_by_the_measured_ratio():
+    def entry(name, own, other):
+        rows = [("fastnn", own), ("JAX", other), ("scikit-learn", 10 * other)]
+        return {"name": name, "rows": [{"library": n, "seconds": [s], "status": "ok"} for n, s in rows]}
+
+    stored = [entry("digits-sgd", 1, 3), entry("digits-full", 1, 3), entry("wide", 1, 1.5)]
+    stored.append(entry("digits-sgd@float64", 1, 2))
+    verdicts = {row[:2]: row[-1] for row in targets.judge({"rivals": stored})}
+    assert verdicts["digits-sgd", "JAX"] == "must"
+    assert verdicts["digits-full", "JAX"] == "MISSED"
+    assert verdicts["wide", "best rival"] == "aim"
+    assert verdicts["deep-20", "best rival"] == "not measured"
+    assert verdicts["digits-sgd@float64", "scikit-learn"] == "MISSED"
+
+
+def test_every_target_names_a_problem_and_a_library():
+    for target in targets.TARGETS:
+        assert target.problem in problems.PROBLEMS
+        assert target.rival == targets.BEST or target.rival in RIVALS
+        assert target.must < target.aim

@@ -1,5 +1,7 @@
 """Bad input: one clear error before any training, and the old model untouched."""
 
+import inspect
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -107,10 +109,13 @@ BAD_DATA = {
 def test_bad_data_gives_scikit_learns_error_and_keeps_the_old_model(kind, original, what):
     model = small(kind).fit(X, y)
     before, attributes = model.predict(X), dict(vars(model))
+    arguments = BAD_DATA[what] if what.startswith("weights") else BAD_DATA[what][:2]
+    if len(arguments) == 3 and "sample_weight" not in inspect.signature(original.fit).parameters:
+        pytest.skip("the networks of this scikit-learn take no weights")
     with pytest.raises((ValueError, TypeError)) as theirs:
-        original(max_iter=2).fit(*BAD_DATA[what])
+        original(max_iter=2).fit(*arguments)
     with pytest.raises(theirs.type) as ours:
-        model.fit(*BAD_DATA[what])
+        model.fit(*arguments)
     assert str(ours.value).split("\n")[0] == str(theirs.value).split("\n")[0]
     assert vars(model) == attributes
     np.testing.assert_array_equal(model.predict(X), before)

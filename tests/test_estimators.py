@@ -3,6 +3,7 @@
 import copy
 import pickle
 import threading
+import tracemalloc
 
 import joblib
 import numpy as np
@@ -258,6 +259,23 @@ def test_sparse_rows_predict_like_dense_ones(container):
     X, y = load_digits(return_X_y=True)
     model = small(MLPClassifier).fit(container(X), y)
     np.testing.assert_allclose(model.predict_proba(container(X)), model.predict_proba(X), rtol=1e-10)
+
+
+@UNCONVERGED
+@pytest.mark.parametrize(
+    "parameters", [{}, {"early_stopping": True}, {"solver": "lbfgs", "max_iter": 2}], ids=str
+)
+def test_sparse_rows_are_never_made_dense(parameters):
+    X = sparse.random_array((20_000, 2_000), density=0.005, format="csr", rng=np.random.default_rng(0))
+    y = np.arange(20_000) % 3
+    model = small(MLPClassifier, **{"max_iter": 1, **parameters})
+    tracemalloc.start()
+    try:
+        model.fit(X, y).predict(X)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < X.shape[0] * X.shape[1] * X.dtype.itemsize / 10
 
 
 @UNCONVERGED

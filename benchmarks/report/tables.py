@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,7 @@ class Table:
     name: str
     caption: str
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     notes: list[str] = field(default_factory=list)
 
 
@@ -81,7 +82,8 @@ def trouble(results: list[dict[str, Any]]) -> list[str]:
 
 def details(document: dict[str, Any]) -> Table:
     """Every single row: time, spread, share of the limit, threads, warm-up, loss."""
-    ceiling, rows = document["ceiling"], []
+    ceiling = document["ceiling"]
+    rows: list[tuple[str, ...]] = []
     for result in document["rivals"]:
         for row in result["rows"]:
             head = (f"{result['title']}: {row['library']}",)
@@ -131,7 +133,7 @@ def growth(curve: dict[str, Any]) -> Table:
 
 def memory(document: dict[str, Any]) -> Table:
     """Peak memory against the size of the data."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for entry in document["memory"]:
         if entry["status"] != "ok":
             rows.append((entry["title"], entry["status"], "", ""))
@@ -144,7 +146,7 @@ def memory(document: dict[str, Any]) -> Table:
 
 def jobs(document: dict[str, Any]) -> Table:
     """Whole processes."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for entry in document["jobs"]:
         done = bool(entry["seconds"])
         rows.append((entry["title"], duration(median(entry["seconds"])) if done else entry["status"]))

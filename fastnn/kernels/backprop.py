@@ -77,14 +77,14 @@ class Scratch(NamedTuple):
     values: np.ndarray  # (I + 16,) and what they hold
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def panel_of(tile, at, width, panel):
     """The slice (width * R,) of a tile that holds one panel."""
     size = width * panel_rows(tile)
     return tile[at + panel * size : at + (panel + 1) * size]
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def propagate(layer, params, tile, first_panel, last_panel, n_rows):
     """z = W' x + b for the panels of one layer; the last panel may have few of the tile's n_rows rows."""
     inputs, outputs, rows = layer[INPUTS], layer[OUTPUTS], panel_rows(tile)
@@ -101,7 +101,7 @@ def propagate(layer, params, tile, first_panel, last_panel, n_rows):
                 narrow_product(weights, 1, layer[LD], bias, x, z, outputs, start, stop)
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def propagate_back(layer, model, tile, delta_at, first_panel, last_panel, n_rows):
     """delta of the layer below, without its f': dx = W delta, written at `delta_at` (I, R) a panel."""
     inputs, outputs, rows, ld = layer[INPUTS], layer[OUTPUTS], panel_rows(tile), layer[LD]
@@ -117,7 +117,7 @@ def propagate_back(layer, model, tile, delta_at, first_panel, last_panel, n_rows
                 narrow_product(weights, ld, 1, model.zeros, delta, dx, inputs, start, stop)
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def activate_output(code, a, n_outputs):
     """a = f(z) of the output layer for one panel (O, R)."""
     if code == SOFTMAX:
@@ -126,7 +126,7 @@ def activate_output(code, a, n_outputs):
         activate(code, a[: n_outputs * panel_rows(a)])
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def forward(model, table, tile, first_panel, last_panel, n_rows):
     """All layers, up to z of the output layer, from what `load_panel` has left."""
     n_layers, rows = model.layers.shape[0], panel_rows(tile)
@@ -140,7 +140,7 @@ def forward(model, table, tile, first_panel, last_panel, n_rows):
                 activate(model.codes[0], a[: layer[OUTPUTS] * rows])
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def output_loss(model, data, scratch, begin, panel, n_rows):
     """Output activation, loss of one panel (its weighted sum, returned) and delta of the output layer."""
     layer, rows = model.layers[model.layers.shape[0] - 1], panel_rows(scratch.tile)
@@ -154,7 +154,7 @@ def output_loss(model, data, scratch, begin, panel, n_rows):
     )
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def load_targets(data, scratch, begin, count):
     """targets[k, r] = y[order[begin + r], k] and the weights of the rows, 0 from `count` on."""
     rows = panel_rows(scratch.tile)
@@ -169,7 +169,7 @@ def load_targets(data, scratch, begin, count):
             scratch.targets[k * rows + r] = data.y[row, k]
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def load_panel(model, table, scratch, panel):
     """x[i, r] = X[rows[r], i] of one panel; for a sparse table, z of the first layer at once."""
     layer = model.layers[0]
@@ -182,14 +182,14 @@ def load_panel(model, table, scratch, panel):
         expand_panel(table, scratch.rows, x)
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def choose_rows(order, scratch, first, last):
     """rows[r] = order[first + r]; lanes past the last row repeat it."""
     for r in range(scratch.rows.size):
         scratch.rows[r] = order[min(first + r, last - 1)]
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def backward(model, tile, first_panel, last_panel, n_rows):
     """delta of every layer from delta of the output layer, each also row by row for the weight gradients."""
     rows = panel_rows(tile)
@@ -211,7 +211,7 @@ def backward(model, tile, first_panel, last_panel, n_rows):
                 )
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def forward_backward(model, data, scratch, begin, n_rows, panels, losses):
     """Everything but the weight gradients, for panels[0] <= panel < panels[1] of the tile that starts at
     `begin`.
@@ -229,7 +229,7 @@ def forward_backward(model, data, scratch, begin, n_rows, panels, losses):
     backward(model, scratch.tile, first, last, n_rows)
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def chunk_gradient(model, data, chunk, scratch, gradient, begin, n_rows, fresh):
     """Gradient (P,) of one chunk of weight rows, and of the bias that follows them, from a finished tile."""
     tile = scratch.tile

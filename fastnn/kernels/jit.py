@@ -31,16 +31,16 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-def kernel(function=None, *, exact=False, inline=False):
+def kernel(function=None, *, exact=False, embed=False):
     """Compile a function when it is first called; `exact=True` keeps the order of its operations.
 
-    `inline=True` is for kernels that take named tuples of arrays: these travel by value, some 200 words a call, and
+    `embed=True` is for kernels that take named tuples of arrays: these travel by value, some 200 words a call, and
     LLVM by itself may leave it at that. For one sample at a time it is worth 2.7 -> 1.9 us
     (benchmarks/micro/sample.py).
     """
     if function is None:
-        return functools.partial(kernel, exact=exact, inline=inline)
-    return Kernel(function, EXACT if exact else FAST, inline)
+        return functools.partial(kernel, exact=exact, embed=embed)
+    return Kernel(function, EXACT if exact else FAST, embed)
 
 
 def entry(function=None, *, reads=()):
@@ -105,7 +105,7 @@ class Kernel:
     runs at the same speed (benchmarks/micro/compile.py).
     """
 
-    def __init__(self, function, flags, inline=False):
+    def __init__(self, function, flags, embed=False):
         functools.update_wrapper(self, function)
         self.py_func = function
         self.options = {
@@ -113,7 +113,7 @@ class Kernel:
             "nogil": True,
             "fastmath": set(flags),
             "no_cfunc_wrapper": True,
-            "forceinline": inline,
+            "forceinline": embed,
         }
         compile_callee = numba.njit(**self.options, no_cpython_wrapper=True, pipeline_class=CalleeCompiler)
         self.callee = compile_callee(function)

@@ -66,8 +66,9 @@ READS = ("data.table", "data.y", "data.weights")
 SMALLEST_SHRINK, LARGEST_DECAY = 1e-3, 0.5
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def scratch_of(work, tile, rank):
+    """What thread `rank` works in, in the tile with this number."""
     inputs = work.inputs
     return Scratch(
         work.tiles[tile],
@@ -79,7 +80,7 @@ def scratch_of(work, tile, rank):
     )
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def shard_gradient(model, data, scratch, losses, gradient, chunks, first, last):
     """Gradient (P,) of the rows order[first:last], tile by tile; returns their sum of weight * loss."""
     rows = panel_rows(scratch.tile)
@@ -95,7 +96,7 @@ def shard_gradient(model, data, scratch, losses, gradient, chunks, first, last):
     return total
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def shared_gradient(rank, n_threads, model, moments, data, work, control):
     """Gradient of the batch in tiles that all threads share: each takes some panels, then some chunks of
     weights.
@@ -120,7 +121,7 @@ def shared_gradient(rank, n_threads, model, moments, data, work, control):
         barrier(control.barrier, n_threads)
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def batch_gradient(rank, n_threads, model, moments, data, work, control):
     """Gradient of the batch at the cursor, in `n_shards` vectors that are still to be added."""
     ints = control.ints
@@ -141,7 +142,7 @@ def batch_gradient(rank, n_threads, model, moments, data, work, control):
             control.reals[BATCH_LOSS] += control.shard_losses[shard]
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def update_range(solver, params, moments, n_shards, first, last, hyper):
     """Add the shards' gradients in their order, then one step of the solver, on [first, last) of the flat
     vectors.
@@ -156,7 +157,7 @@ def update_range(solver, params, moments, n_shards, first, last, hyper):
     return update(solver, params[first:last], gradient, m, v, hyper)
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def update_chunks(rank, n_threads, model, moments, control):
     """One step on this thread's chunks; the squares of their weights are kept for the reported loss."""
     chunks, solver, n_shards = control.chunks, control.ints[SOLVER], control.ints[N_SHARDS]
@@ -218,7 +219,7 @@ def predict(rank, n_threads, model, table, out, work, activated):
             scatter_panel(a, out, begin + panel * rows, min(rows, count - panel * rows))
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def sample_step(model, moments, data, work, control):
     """Forward, backward and update for the sample at the cursor."""
     ints, reals, real = control.ints, control.reals, model.params.dtype.type

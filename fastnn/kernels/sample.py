@@ -108,7 +108,7 @@ def product_by_columns(weights, ld, active, count, delta, sums):
         block_store(block_total(block_transpose(block)), sums, k, 0)
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def forward_sample(model, tile, inputs, shrink):
     """All layers for one sample, z = shrink * V' x + b; the output layer's activation included.
 
@@ -138,7 +138,7 @@ def forward_sample(model, tile, inputs, shrink):
             activate(output, z[:outputs])
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def output_sample(model, tile, targets, one):
     """Loss of the sample; delta of the output layer.  one: the weight (1,), 1."""
     layer = model.layers[model.layers.shape[0] - 1]
@@ -147,7 +147,7 @@ def output_sample(model, tile, targets, one):
     return loss_and_delta(model.codes[2], model.codes[1], a, targets, one, delta, layer[OUTPUTS], 1)
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def delta_below(model, index, tile, inputs, shrink):
     """delta of the layer under `index`: shrink * (V delta) * f'."""
     layer, below = model.layers[index], model.layers[index - 1]
@@ -163,7 +163,7 @@ def delta_below(model, index, tile, inputs, shrink):
     multiply_derivative(model.codes[0], tile[layer[X_AT] : layer[X_AT] + n], dx)
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def descend(model, tile, inputs, rate, scale):
     """Backward and plain SGD in one: V -= rate / scale[1] * x delta', b -= rate * delta.  scale = (shrink,
     next shrink).
@@ -194,7 +194,7 @@ def descend(model, tile, inputs, rate, scale):
     return change
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def backward_sample(model, tile, inputs, gradient):
     """Backward for solvers with moments: the gradient (P,) of one sample, gradient[i, o] = x[i] delta[o]."""
     for index in range(model.layers.shape[0] - 1, -1, -1):
@@ -212,7 +212,7 @@ def backward_sample(model, tile, inputs, gradient):
             bias[o] = delta[o]
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def sum_of_squares(model):
     """sum of W^2 over all layers."""
     total = 0.0
@@ -226,7 +226,7 @@ def sum_of_squares(model):
     return total
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def fold(model, reals):
     """W = shrink * V, shrink = 1."""
     shrink = model.params.dtype.type(reals[SHRINK])

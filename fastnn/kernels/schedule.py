@@ -54,7 +54,7 @@ from fastnn.kernels.state import (
 )
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def begin_batch(data, moments, control):
     """Make the next batch ready, or set GO to 0: budget used up, or the run has ended.
 
@@ -94,7 +94,7 @@ def batch_weight(data, first, last):
     return total
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def set_hyper(ints, reals, values):
     """Hyper-parameters of this step, cast to the dtype of the parameters: values[0] for weights, values[1]
     for biases.
@@ -114,7 +114,7 @@ def set_hyper(ints, reals, values):
     values[1, hyper.DECAY] = 0.0
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def end_batch(control):
     """Add the batch to the epoch's loss: mean loss before the update, L2 term included, times its rows."""
     ints, reals = control.ints, control.reals
@@ -127,7 +127,7 @@ def end_batch(control):
     next_batch(control, stop)
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def next_batch(control, stop):
     """Move the cursor to `stop`; at the last row the epoch ends."""
     ints, reals = control.ints, control.reals
@@ -148,7 +148,7 @@ def next_batch(control, stop):
         ints[STATUS] = AWAITS_SCORE
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def judge(ints, reals):
     """Count epochs without improvement of the monitored value, change the learning rate, decide whether to
     stop.
@@ -177,7 +177,7 @@ def judge(ints, reals):
         ints[STATUS] = EPOCHS_DONE
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def check_finite(params, control):
     """STATUS = DIVERGED once an epoch's loss and a parameter are no longer finite: no later epoch can mend
     that.

@@ -28,19 +28,20 @@ class Table(NamedTuple):
     starts: np.ndarray  # (n + 1,) int64
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def is_sparse(table):
+    """Whether the table is CSR."""
     return table.starts.size > 0
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def multiplied_as_is(table):
     """Whether the first layer takes entry by entry what is in the table."""
     places = float(table.starts.size - 1) * table.X.shape[1]
     return is_sparse(table) and table.values.size < DENSE_ENOUGH * places
 
 
-@kernel(inline=True)
+@kernel(embed=True)
 def read_row(table, row, active, values):
     """active, values = the entries of one row, then zeros up to a multiple of 8; returns their count."""
     start, count = table.starts[row], table.starts[row + 1] - table.starts[row]
