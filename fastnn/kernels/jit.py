@@ -34,8 +34,8 @@ if hasattr(os, "register_at_fork"):
 def kernel(function=None, *, exact=False, embed=False):
     """Compile a function when it is first called; `exact=True` keeps the order of its operations.
 
-    `embed=True` is for kernels that take named tuples of arrays: these travel by value, some 200 words a call, and
-    LLVM by itself may leave it at that. For one sample at a time it is worth 2.7 -> 1.9 us
+    `embed=True` is for kernels that take named tuples of arrays: these travel by value, some 200 words a
+    call, and LLVM by itself may leave it at that. For one sample at a time it is worth 2.7 -> 1.9 us
     (benchmarks/micro/sample.py).
     """
     if function is None:

@@ -1,7 +1,8 @@
 """Numbers too small for full precision, as 0 while a training loop runs.
 
-Adam drives the weights of an input that is always 0 towards 0, and its moments after them, into the subnormal range
-below 1e-38, where the CPU computes many times slower. The switch belongs to the thread, and a call puts it back.
+Adam drives the weights of an input that is always 0 towards 0, and its moments after them, into the subnormal
+range below 1e-38, where the CPU computes many times slower. The switch belongs to the thread, and a call puts
+it back.
 """
 
 import llvmlite.binding as llvm
