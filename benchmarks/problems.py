@@ -127,7 +127,7 @@ PROBLEMS = {
             "expm",
             check_epochs=20,
         ),
-        Problem("deep-20", (32, *[32] * 20, 10), 6400, 64, "adam"),
+        Problem("deep-20", (32, *[32] * 20, 10), 6400, 64, "adam", 1e-4),
         replace(_digits("stream", 1, "sgd", 0.01), name="stream", kind="online", rows=500),
         replace(_digits("", 1, "sgd", 0.01), name="predict-one", kind="predict", rows=500),
         Problem("predict-100k", (64, 100, 10), 100_000, FULL, kind="predict"),
