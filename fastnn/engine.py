@@ -18,6 +18,9 @@ ALIGNMENT = 64  # bytes: no vector crosses a cache line
 STEP_WORK_PER_THREAD = 2e6
 PREDICT_WORK_PER_THREAD = 2e7
 PREDICT_ROWS = 256
+# What a dense table has in place of CSR arrays.
+NOTHING = {np.dtype(real): np.empty(0, real) for real in (np.float32, np.float64)}
+NO_COLUMNS, NO_STARTS = np.empty(0, np.int32), np.empty(0, np.int64)
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
@@ -62,7 +65,7 @@ def make_table(X: Any) -> Any:
     """
     dtype, table = X.dtype, kernels.sparse.Table
     if isinstance(X, np.ndarray):
-        return table(X, np.empty(0, dtype), np.empty(0, np.int32), np.empty(0, np.int64))
+        return table(X, NOTHING[dtype], NO_COLUMNS, NO_STARTS)
     columns, starts = X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False)
     return table(np.empty((0, X.shape[1]), dtype), X.data, columns, starts)
 
@@ -84,6 +87,8 @@ class Predictor:
         self._models: dict[int, tuple[Any, Any]] = {}
         self._free: dict[tuple[int, int], list[Any]] = {}
         self._work_per_row = 2.0 * params.size
+        # Machine code that has been checked against everything but X: one row takes 8 us less.
+        self._code: Any = None
 
     def _model(self, rows: int) -> tuple[Any, Any]:
         if rows not in self._models:
@@ -93,22 +98,34 @@ class Predictor:
 
     def __call__(self, X: Any, *, logits: bool, n_threads: int | None = None) -> NDArray[Any]:
         """Outputs (n, K) for X (n, I), C-contiguous and of the network's dtype."""
-        n = X.shape[0]
-        out = np.empty((n, self.sizes[-1]), dtype=self.params.dtype)
+        n, dtype = X.shape[0], self.params.dtype
         rows = 1 if n == 1 else PREDICT_ROWS
-        layout, model = self._model(rows)
         threads = 1
         if n_threads != 1 and n > PREDICT_ROWS:
             threads = count_threads(n * self._work_per_row, PREDICT_WORK_PER_THREAD, n_threads)
+        layout, model = self._model(rows)
         free = self._free.setdefault((rows, threads), [])
         try:
             work = free.pop()
         except IndexError:
-            work = make_work(layout, self.sizes[-1], self.params.dtype, threads, threads)
-        with kernels.team.Team(threads) as team:
-            team.run(kernels.predict, threads, model, make_table(X), out, work, 0 if logits else 1)
+            work = make_work(layout, self.sizes[-1], dtype, threads, threads)
+        out = np.empty((n, self.sizes[-1]), dtype)
+        args = threads, model, make_table(X), out, work, 0 if logits else 1
+        if threads > 1:
+            with kernels.team.Team(threads) as team:
+                team.run(kernels.predict, *args)
+        elif self._code is not None and plain(X, dtype):
+            self._code(0, *args)
+        else:
+            self._code = kernels.predict.code_for(0, *args)
+            self._code(0, *args)
         free.append(work)
         return out
+
+
+def plain(X: Any, dtype: np.dtype[Any]) -> bool:
+    """Whether X is a matrix that machine code for this dtype may read."""
+    return isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype == dtype and X.flags.c_contiguous
 
 
 def count_threads(work: float, work_per_thread: float, requested: int | None) -> int:
@@ -165,9 +182,17 @@ class Session:
     def moments(self, first: NDArray[Any], second: NDArray[Any]) -> Any:
         return self._state.Moments(self.gradients, first, second, self.hyper)
 
-    def advance(self, team: Any, moments: Any, data: Any, control: Any) -> None:
+    def bind(self, moments: Any, data: Any, control: Any) -> None:
+        """Make ready for `advance`: the arguments are checked once a run, not once a slice."""
+        one_row = self.batch_rows == 1
+        common = self.model, moments, data, self.work, control
+        self._args = common if one_row else (self.n_threads, *common)
+        entry = kernels.train_samples if one_row else kernels.train
+        self._code = entry.code_for(*self._args) if one_row else entry.code_for(0, *self._args)
+
+    def advance(self, team: Any) -> None:
         """One call of the compiled loop: as many batches as the budget in `control` allows."""
         if self.batch_rows == 1:
-            kernels.train_samples(self.model, moments, data, self.work, control)
+            self._code(*self._args)
         else:
-            team.run(kernels.train, self.n_threads, self.model, moments, data, self.work, control)
+            team.run(self._code, *self._args)

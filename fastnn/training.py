@@ -279,36 +279,38 @@ class Trainer:
         """
         session, state = self._session_for(resolve_batch(self.batch_size, X.shape[0])), kernels.state
         data = kernels.backprop.Data(make_table(X), y, sample_weight, np.arange(X.shape[0]))
-        key = read_key(self.random_state)
+        # One row has one order. Reading and writing the generator takes longer than its step.
+        draws = self.shuffle and X.shape[0] > 1
+        key = read_key(self.random_state) if draws else np.zeros(625, dtype=np.uint32)
         ints, self._earlier_epochs = self._ints, len(self.history.loss)
         ints[[state.N_ROWS, state.EPOCHS, state.CURSOR, state.EPOCH]] = X.shape[0], epochs, 0, 0
-        ints[state.SHUFFLE] = self.shuffle
+        ints[state.SHUFFLE] = draws
         ints[state.MONITOR] = state.LOSS if score is None else state.SCORE
         ints[state.PAUSE] = score is not None or on_epoch is not None
         ints[state.STATUS] = state.RUNNING
         control = session.control(ints, self._reals, np.zeros(min(epochs, CURVE_LENGTH)), key)
-        moments = session.moments(self.first, self.second)
+        session.bind(session.moments(self.first, self.second), data, control)
         deadline = np.inf if max_time is None else time.perf_counter() + max_time
         with kernels.team.Team(session.n_threads) as team:
             try:
-                status = self._slices(session, team, moments, data, control, score, on_epoch, deadline)
+                status = self._slices(session, team, control, score, on_epoch, deadline)
                 # The loss of an epoch can't show what its last step did.
                 return status if np.isfinite(self.network.parameters).all() else "diverged"
             except KeyboardInterrupt:
                 return "interrupted"
             finally:
                 self._record(control.loss_curve)
-                # In the middle of an epoch of single samples, a factor is still kept apart from the weights.
-                ints[[state.BUDGET, state.STATUS]] = 0, state.RUNNING
-                session.advance(team, moments, data, control)
-                write_key(self.random_state, key)
+                if self._reals[state.SHRINK] != 1.0:
+                    # In the middle of an epoch of single samples, a factor is kept apart from the weights.
+                    ints[[state.BUDGET, state.STATUS]] = 0, state.RUNNING
+                    session.advance(team)
+                if draws:
+                    write_key(self.random_state, key)
 
     def _slices(
         self,
         session: Session,
         team: Any,
-        moments: Any,
-        data: Any,
         control: Any,
         score: Callable[[Network], float] | None,
         on_epoch: Callable[["Trainer"], Any] | None,
@@ -322,12 +324,12 @@ class Trainer:
         while True:
             start = time.perf_counter()
             ints[state.BUDGET] = budget
-            session.advance(team, moments, data, control)
+            session.advance(team)
             now = time.perf_counter()
             budget = min(most, max(1, int(budget * min(4.0, SLICE_SECONDS / max(now - start, 1e-9)))))
             ended = self._record(control.loss_curve) > 0 and ints[state.CURSOR] == 0
             if ended and ints[state.STATUS] == state.AWAITS_SCORE:
-                self._score(score, session, team, moments, data, control)
+                self._score(score, session, team)
             if ended and on_epoch is not None and on_epoch(self) is True:
                 return "stopped"
             if ints[state.STATUS] != state.RUNNING:
@@ -345,7 +347,7 @@ class Trainer:
         self.history.loss += new
         return len(new)
 
-    def _score(self, score: Any, session: Session, team: Any, moments: Any, data: Any, control: Any) -> None:
+    def _score(self, score: Any, session: Session, team: Any) -> None:
         """Ask for the score of the network and let the compiled loop judge it."""
         state, value = kernels.state, float(score(self.network))
         if self.best is None or -value < self.best_loss:
@@ -353,7 +355,7 @@ class Trainer:
         self.history.score.append(value)
         self._reals[state.MONITORED] = -value
         self._ints[state.BUDGET] = 0
-        session.advance(team, moments, data, control)
+        session.advance(team)
 
     def _session_for(self, batch_rows: int) -> Session:
         if self._session is None or self._session.batch_rows != batch_rows:

@@ -189,6 +189,20 @@ def test_transpose_panel_turns_features_into_rows(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_transpose_back_turns_rows_into_features(dtype):
+    rows = panel_rows(dtype)
+    for n_outputs in [*WIDTHS, 128]:
+        ld = row_length(n_outputs, lanes(dtype))
+        products = Guarded(padded(draw((rows, n_outputs), dtype), ld)[:rows], READ)
+        z, written = Guarded(np.full((ld, rows), np.nan, dtype), WRITTEN), round_up(n_outputs, lanes(dtype))
+        dense.transpose_back(products.values, z.values, ld, n_outputs)
+        expected = products.values.reshape(rows, ld).T[:written]
+        np.testing.assert_array_equal(z.values.reshape(ld, rows)[:written], expected)
+        z.assert_guards_untouched()
+        products.assert_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_gather_panel_takes_the_rows_asked_for(dtype):
     rows = panel_rows(dtype)
     for n in ROWS:

@@ -72,7 +72,7 @@ def begin(
         facts = {"first_run_seconds": first, "loss": loss, "threads": module.threads(job)}
         trials.append((seconds, job, {**facts, "epoch_seconds": seconds}))
     # What the first choice took includes compilation and loading, which the next ones find done.
-    best = min(trials, key=lambda trial: trial[0])
+    best = min(trials, key=lambda tried: tried[0])
     best[2]["first_run_seconds"] = trials[0][2]["first_run_seconds"]
     return best[1], best[2]
 
