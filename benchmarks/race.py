@@ -21,7 +21,7 @@ from benchmarks.problems import Problem
 from benchmarks.rivals import RIVALS, get
 
 ROOT = Path(__file__).parents[1]
-PROBE_SECONDS = 0.03  # for the matrix product beside each repetition
+PROBE_SECONDS = 0.05  # for the matrix product beside each repetition
 # Thread pools look for work for some milliseconds after their last piece: the next library must not run
 # beside them.
 REST_SECONDS = 0.05
@@ -145,7 +145,7 @@ def race(
         peaks = []
         for number in range(rules.repeats):
             say(f"{problem.name}: repetition {number + 1} of {rules.repeats}")
-            peaks.append(ceiling.gemm_rate(problem.dtype, 1, PROBE_SECONDS))
+            peaks.append(ceiling.gemm_probe(problem.dtype, PROBE_SECONDS))
             for worker in workers:
                 if worker.row["status"] == "ok":
                     sleep(REST_SECONDS)
