@@ -49,6 +49,8 @@ def check_inputs(X: Any, dtype: np.dtype[Any], columns: int) -> Any:
     """X as the engine takes it: a matrix as `check_matrix` gives it, or CSR without duplicates."""
     if not hasattr(X, "tocsr"):
         return check_matrix("X", X, dtype, columns)
+    if X.dtype.kind == "c":
+        raise ValueError(f"X must be an array of real numbers; got complex ones, {X.dtype}.")
     with np.errstate(over="ignore"):
         table = X.tocsr().astype(dtype, copy=False)
     if not table.has_canonical_format:
@@ -272,21 +274,23 @@ class Gradient:
         self._session = Session(
             architecture.layer_sizes, architecture.codes, network.parameters, n, n_threads
         )
-        data = kernels.backprop.Data(make_table(X), y, sample_weight, np.arange(n))
+        self._data = kernels.backprop.Data(make_table(X), y, sample_weight, np.arange(n))
         self._ints = np.zeros(state.N_INTS, dtype=np.int64)
         self._ints[[state.N_ROWS, state.EPOCHS, state.SOLVER]] = n, 1, kernels.codes.GRADIENT_ONLY
         self._reals = np.zeros(state.N_REALS)
-        self._reals[[state.ALPHA, state.LOSS_SCALE, state.SHRINK]] = alpha, loss_scale, 1.0
+        self._reals[[state.ALPHA, state.LOSS_SCALE]] = alpha, loss_scale
         self._loss = np.zeros(1)
-        control = self._session.control(self._ints, self._reals, self._loss, np.zeros(625, dtype=np.uint32))
-        none = np.empty(0, dtype=network.dtype)
-        self._session.bind(self._session.moments(none, none), data, control)
+        self._control = self._session.control(
+            self._ints, self._reals, self._loss, np.zeros(625, dtype=np.uint32)
+        )
+        empty = np.empty(0, dtype=network.dtype)
+        self._moments = self._session.moments(empty, empty)
         self._views = views(self._session.layout.layers, self._session.gradients[0])
 
     def __call__(self) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
         state = kernels.state
         self._ints[[state.CURSOR, state.EPOCH, state.STATUS, state.BUDGET]] = 0, 0, state.RUNNING, 1
         with kernels.team.Team(self._session.n_threads) as team:
-            self._session.advance(team)
+            self._session.advance(team, self._moments, self._data, self._control)
         weights, biases = self._views
         return float(self._loss[0]), [w.copy() for w in weights], [b.copy() for b in biases]
