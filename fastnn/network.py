@@ -274,23 +274,21 @@ class Gradient:
         self._session = Session(
             architecture.layer_sizes, architecture.codes, network.parameters, n, n_threads
         )
-        self._data = kernels.backprop.Data(make_table(X), y, sample_weight, np.arange(n))
+        data = kernels.backprop.Data(make_table(X), y, sample_weight, np.arange(n))
         self._ints = np.zeros(state.N_INTS, dtype=np.int64)
         self._ints[[state.N_ROWS, state.EPOCHS, state.SOLVER]] = n, 1, kernels.codes.GRADIENT_ONLY
         self._reals = np.zeros(state.N_REALS)
-        self._reals[[state.ALPHA, state.LOSS_SCALE]] = alpha, loss_scale
+        self._reals[[state.ALPHA, state.LOSS_SCALE, state.SHRINK]] = alpha, loss_scale, 1.0
         self._loss = np.zeros(1)
-        self._control = self._session.control(
-            self._ints, self._reals, self._loss, np.zeros(625, dtype=np.uint32)
-        )
-        empty = np.empty(0, dtype=network.dtype)
-        self._moments = self._session.moments(empty, empty)
+        control = self._session.control(self._ints, self._reals, self._loss, np.zeros(625, dtype=np.uint32))
+        none = np.empty(0, dtype=network.dtype)
+        self._session.bind(self._session.moments(none, none), data, control)
         self._views = views(self._session.layout.layers, self._session.gradients[0])
 
     def __call__(self) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
         state = kernels.state
         self._ints[[state.CURSOR, state.EPOCH, state.STATUS, state.BUDGET]] = 0, 0, state.RUNNING, 1
         with kernels.team.Team(self._session.n_threads) as team:
-            self._session.advance(team, self._moments, self._data, self._control)
+            self._session.advance(team)
         weights, biases = self._views
         return float(self._loss[0]), [w.copy() for w in weights], [b.copy() for b in biases]
