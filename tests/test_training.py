@@ -1,8 +1,10 @@
 """training.py: whole runs against NumPy, the same bits however they are cut and shared, and how runs end."""
 
+import gc
 import os
 import signal
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -208,10 +210,11 @@ def slices(monkeypatch):
     def cut(limit):
         budgets = []
 
-        def bounded(self, team, moments, data, control):
-            control.ints[state.BUDGET] = min(control.ints[state.BUDGET], limit)
-            budgets.append(int(control.ints[state.BUDGET]))
-            advance(self, team, moments, data, control)
+        def bounded(self, team):
+            ints = self._args[-1].ints
+            ints[state.BUDGET] = min(ints[state.BUDGET], limit)
+            budgets.append(int(ints[state.BUDGET]))
+            advance(self, team)
 
         monkeypatch.setattr(Session, "advance", bounded)
         return budgets
@@ -549,9 +552,10 @@ def interrupt(monkeypatch):
     advance = Session.advance
 
     def after(batches):
-        def interrupted(self, team, moments, data, control):
-            control.ints[state.BUDGET] = min(control.ints[state.BUDGET], batches)
-            advance(self, team, moments, data, control)
+        def interrupted(self, team):
+            ints = self._args[-1].ints
+            ints[state.BUDGET] = min(ints[state.BUDGET], batches)
+            advance(self, team)
             monkeypatch.setattr(Session, "advance", advance)
             raise KeyboardInterrupt
 
@@ -706,6 +710,19 @@ def test_batches_larger_than_the_data_are_cut_to_it():
     ]
     for parameters in all_rows[1:]:
         np.testing.assert_array_equal(parameters, all_rows[0])
+
+
+def test_a_trainer_keeps_no_data():
+    network = classifier()
+    X, y = draw_data(network, 50)
+    for batch_size in (1, 20):
+        trainer, copy = Trainer(network, Adam(), batch_size=batch_size), X.copy()
+        trainer.run(copy, y, epochs=1)
+        kept = weakref.ref(copy)
+        del copy
+        gc.collect()
+        assert kept() is None
+        assert trainer.n_epochs == 1
 
 
 def test_one_row_is_enough():

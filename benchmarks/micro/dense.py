@@ -108,7 +108,7 @@ def phases(sizes, n_rows):
     order = random.permutation(2 * n_rows)
     data = backprop.Data(make_table(X), y.astype(DTYPE), np.empty(0, DTYPE), order)
     vectors = [aligned_zeros((plan.n_parameters,), DTYPE) for _ in range(4)]
-    hyper = np.array([1e-3, 1e-4, 1 / n_rows, 0.9, 0.999, 1e-8], DTYPE)
+    hyper = np.full(optimizers.N_HYPER, 1e-3, DTYPE)
     products = 2.0 * n_rows * sum(a * b for a, b in itertools.pairwise(sizes))
     print(f"{'-'.join(map(str, sizes))}, tile of {n_rows} rows")
     common = (model, data, scratch, panels, n_rows)
