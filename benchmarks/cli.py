@@ -162,8 +162,11 @@ def run_rivals(options: argparse.Namespace) -> int:
             store.put(document, "rivals", result)
             if options.json:
                 store.save(document, options.json)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         progress.close()
+        store.keep(document, stop)
+        if options.json:
+            store.save(document, options.json)
         print("interrupted; what was measured is kept", file=sys.stderr)
         return 130
     return 0

@@ -111,7 +111,8 @@ def collect(plan: Plan, path: Path, progress: Progress) -> dict[str, Any]:
                 store.save(document, path)
             progress.advance()
         document["complete"] = True
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        store.keep(document, stop)
         document["left_out"].append("everything after the interrupt")
     finally:
         progress.close()

@@ -39,6 +39,14 @@ class Rules:
     command: tuple[str, ...] = (sys.executable, "-m", "benchmarks.rivals.worker")
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C in the middle of a race, with the repetitions that were done."""
+
+    def __init__(self, result: dict[str, Any]) -> None:
+        super().__init__()
+        self.result = result
+
+
 class Worker:
     """A library in a process of its own that answers one question at a time."""
 
@@ -52,6 +60,7 @@ class Worker:
             stderr=self._errors,
             text=True,
             cwd=ROOT,
+            start_new_session=True,  # Ctrl-C ends the race, which then ends them
         )
         self._answers: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -142,15 +151,23 @@ def race(
             worker = Worker(library, problem, rules)
             stack.callback(worker.close)
             workers.append(worker)
-        peaks = []
-        for number in range(rules.repeats):
-            say(f"{problem.name}: repetition {number + 1} of {rules.repeats}")
-            peaks.append(ceiling.gemm_probe(problem.dtype, PROBE_SECONDS))
-            for worker in workers:
-                if worker.row["status"] == "ok":
-                    sleep(REST_SECONDS)
-                    worker.repeat()
-    return {**describe(problem), "peaks": peaks, "rows": [worker.row for worker in workers]}
+        result = {**describe(problem), "peaks": [], "rows": [worker.row for worker in workers]}
+        try:
+            for number in range(rules.repeats):
+                say(f"{problem.name}: repetition {number + 1} of {rules.repeats}")
+                _repeat(workers, problem, result["peaks"])
+        except KeyboardInterrupt:
+            raise Interrupted(result) from None
+    return result
+
+
+def _repeat(workers: Sequence[Worker], problem: Problem, peaks: list[float]) -> None:
+    """One repetition of every library that still runs, with the peak beside it."""
+    peaks.append(ceiling.gemm_probe(problem.dtype, PROBE_SECONDS))
+    for worker in workers:
+        if worker.row["status"] == "ok":
+            sleep(REST_SECONDS)
+            worker.repeat()
 
 
 def describe(problem: Problem) -> dict[str, Any]:

@@ -64,6 +64,13 @@ def put(document: dict[str, Any], section: str, entry: dict[str, Any]) -> None:
         entries.append(entry)
 
 
+def keep(document: dict[str, Any], stop: KeyboardInterrupt) -> None:
+    """What an interrupted race had measured, if there is any of it."""
+    result = getattr(stop, "result", None)
+    if result is not None and any(measured(row) for row in result["rows"]):
+        put(document, "rivals", result)
+
+
 def measured(row: dict[str, Any]) -> bool:
     return bool(row["seconds"])
 

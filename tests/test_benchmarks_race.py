@@ -80,6 +80,25 @@ def test_a_library_past_its_time_is_a_row_that_says_so():
     assert "0.3 s" in row["detail"]
 
 
+def test_an_interrupted_race_keeps_its_repetitions(monkeypatch):
+    calls = iter([1e9, 1e9])
+
+    def probe(dtype, seconds):
+        try:
+            return next(calls)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    monkeypatch.setattr(race.ceiling, "gemm_probe", probe)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        race.race(DIGITS, ["fastnn"], stand_in("steady"))
+    document = store.new("quick")
+    store.keep(document, stop.value)
+    assert len(document["rivals"][0]["rows"][0]["seconds"]) == 2
+    store.keep(document, KeyboardInterrupt())
+    assert len(document["rivals"]) == 1
+
+
 def test_a_library_runs_in_a_process_of_its_own():
     tiny = problems.Problem("tiny", (8, 4, 3), 64, 16, check_epochs=2)
     rules = race.Rules(repeats=2, seconds=0.001, timeout=60.0, threads=1)

@@ -60,6 +60,8 @@ def _trainer(problem: Problem, threads: int | None) -> Trainer:
 def run(job: Job, epochs: int) -> None:
     if job.problem.kind == "train":
         status = job.model.run(job.X, job.y, epochs=epochs)
+        if status == "interrupted":
+            raise KeyboardInterrupt
         if status != "max_iter":
             raise RuntimeError(f"training ended with {status!r}")
     else:
