@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from fastnn.architecture import Architecture
     from fastnn.estimators import MLPClassifier, MLPRegressor
     from fastnn.network import Network
+    from fastnn.optimizers import SGD, Adam
     from fastnn.patching import patch_sklearn, unpatch_sklearn
-    from fastnn.training import SGD, Adam, Trainer
+    from fastnn.training import Trainer
 
 __version__ = "0.1.0"
 
@@ -38,12 +39,12 @@ __all__ = [
 # Public names arrive when they are first used (PEP 562): importing the package costs next to nothing, and
 # Numba is imported by the first model, not by every program that only mentions fastnn.
 _HOMES = {
-    "Adam": "fastnn.training",
+    "Adam": "fastnn.optimizers",
     "Architecture": "fastnn.architecture",
     "MLPClassifier": "fastnn.estimators",
     "MLPRegressor": "fastnn.estimators",
     "Network": "fastnn.network",
-    "SGD": "fastnn.training",
+    "SGD": "fastnn.optimizers",
     "Trainer": "fastnn.training",
     "patch_sklearn": "fastnn.patching",
     "unpatch_sklearn": "fastnn.patching",

@@ -169,6 +169,7 @@ class Session:
         self.barrier = kernels.team.new_barrier()
         self.shard_rows = layout.shard_rows
         self._state = state
+        self._args: tuple[Any, ...] = ()
 
     def control(
         self, ints: NDArray[Any], reals: NDArray[Any], loss_curve: NDArray[Any], key: NDArray[Any]
@@ -189,6 +190,10 @@ class Session:
         self._args = common if one_row else (self.n_threads, *common)
         entry = kernels.train_samples if one_row else kernels.train
         self._code = entry.code_for(*self._args) if one_row else entry.code_for(0, *self._args)
+
+    def release(self) -> None:
+        """Keep no data alive between runs."""
+        self._args = ()
 
     def advance(self, team: Any) -> None:
         """One call of the compiled loop: as many batches as the budget in `control` allows."""

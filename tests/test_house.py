@@ -30,6 +30,7 @@ FLOORS = {
     "fastnn.engine": 1,
     "fastnn.threads": 1,
     "fastnn.network": 2,
+    "fastnn.optimizers": 2,
     "fastnn.training": 3,
     "fastnn.callbacks": 3,
     "fastnn.persistence": 4,

@@ -42,7 +42,8 @@ def compile_everything():
 
     from fastnn.architecture import Architecture
     from fastnn.network import Network
-    from fastnn.training import Adam, Trainer
+    from fastnn.optimizers import Adam
+    from fastnn.training import Trainer
 
     architecture = Architecture((64, 100, 10), output_activation="softmax", loss="cross_entropy")
     network, X, y = (

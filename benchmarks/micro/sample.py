@@ -13,7 +13,8 @@ from fastnn.architecture import Architecture
 from fastnn.engine import make_model, make_work
 from fastnn.kernels import layout, sample
 from fastnn.network import Network
-from fastnn.training import SGD, Adam, Trainer
+from fastnn.optimizers import SGD, Adam
+from fastnn.training import Trainer
 
 DTYPE = np.float32
 

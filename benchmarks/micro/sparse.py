@@ -13,7 +13,8 @@ import scipy.sparse
 
 from fastnn.architecture import Architecture
 from fastnn.network import Network
-from fastnn.training import Adam, Trainer
+from fastnn.optimizers import Adam
+from fastnn.training import Trainer
 
 
 def seconds(X, y, turns=5):

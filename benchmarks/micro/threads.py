@@ -10,7 +10,8 @@ import numpy as np
 
 from fastnn.architecture import Architecture
 from fastnn.network import Network
-from fastnn.training import Adam, Trainer
+from fastnn.optimizers import Adam
+from fastnn.training import Trainer
 
 SHAPES = (
     ((64, 100, 10), (8, 32, 64, 128, 200, 400, 1797)),

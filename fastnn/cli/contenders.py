@@ -18,7 +18,8 @@ from fastnn.cli.recipes import Recipe
 from fastnn.cli.record import Record, Recorder
 from fastnn.cli.work import Work
 from fastnn.network import Network
-from fastnn.training import SGD, Adam, Trainer
+from fastnn.optimizers import SGD, Adam
+from fastnn.training import Trainer
 
 Show = Callable[[Record], None]
 

@@ -10,7 +10,8 @@ import numpy as np
 from fastnn import kernels
 from fastnn.estimators._validation import Rows, clip_batch_size
 from fastnn.network import Network, views
-from fastnn.training import SGD, Adam, Trainer
+from fastnn.optimizers import SGD, Adam
+from fastnn.training import Trainer
 
 if TYPE_CHECKING:
     from fastnn.estimators._base import BaseMLP
