@@ -169,6 +169,7 @@ class Session:
         self.barrier = kernels.team.new_barrier()
         self.shard_rows = layout.shard_rows
         self._state = state
+        self._args: tuple[Any, ...] = ()
 
     def control(
         self, ints: NDArray[Any], reals: NDArray[Any], loss_curve: NDArray[Any], key: NDArray[Any]
@@ -186,7 +187,7 @@ class Session:
         """Make ready for `advance`: the arguments are checked once a run, not once a slice."""
         one_row = self.batch_rows == 1
         common = self.model, moments, data, self.work, control
-        self._args: tuple[Any, ...] = common if one_row else (self.n_threads, *common)
+        self._args = common if one_row else (self.n_threads, *common)
         entry = kernels.train_samples if one_row else kernels.train
         self._code = entry.code_for(*self._args) if one_row else entry.code_for(0, *self._args)
 

@@ -1,19 +1,19 @@
-"""Training as a process: optimizer settings, the trainer that applies them, and what it records."""
+"""Training as a process: the trainer, which applies an optimizer to a network, and what it records."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn import kernels
-from fastnn.architecture import choose
 from fastnn.engine import Session, aligned_zeros, make_table
 from fastnn.kernels import codes
 from fastnn.network import Network, check_inputs, check_targets, check_weights
+from fastnn.optimizers import SGD, Adam, check_number
 
 SLICE_SECONDS = 0.06  # Python takes over this often: Ctrl-C, time limits, progress
 FIRST_SLICE_WORK = 1e9  # floating point operations before the speed is known
@@ -22,82 +22,9 @@ NEVER = 2**62
 AUTO_BATCH = 200  # rows of a batch with batch_size='auto', as in scikit-learn
 
 
-def check_number(
-    name: str, value: Any, low: float, high: float, *, open_low: bool = False, open_high: bool = False
-) -> float:
-    """`value`, if it is a real number in [low, high]; `open_low` and `open_high` leave the ends out."""
-    valid = isinstance(value, Real) and not isinstance(value, bool)
-    number = float(value) if valid else np.nan
-    if not low <= number <= high or (open_low and number == low) or (open_high and number == high):
-        left, right = "(" if open_low else "[", ")" if open_high else "]"
-        raise ValueError(f"{name} must be a number in {left}{low:g}, {high:g}{right}; got {value!r}.")
-    return number
-
-
-@dataclass(frozen=True)
-class SGD:
-    """Gradient descent, ``new = old - learning_rate * gradient``, with momentum if asked for.
-
-    ``schedule='invscaling'`` divides the rate after each epoch by ``(rows seen + 1)**power_t``;
-    ``'adaptive'`` divides it by 5 whenever training stops improving, until 1e-6.
-
-    Examples
-    --------
-    >>> from fastnn import SGD
-    >>> SGD(learning_rate=0.1, momentum=0.9).nesterov
-    False
-    """
-
-    learning_rate: float = 1e-3
-    momentum: float = 0.0
-    nesterov: bool = False
-    schedule: str = "constant"
-    power_t: float = 0.5
-
-    def __post_init__(self) -> None:
-        check_number("learning_rate", self.learning_rate, 0, np.inf, open_low=True)
-        check_number("momentum", self.momentum, 0, 1)
-        check_number("power_t", self.power_t, 0, np.inf)
-        choose("schedule", self.schedule, tuple(codes.SCHEDULES))
-
-    @property
-    def code(self) -> int:
-        if self.momentum == 0:
-            return codes.SGD
-        return codes.NESTEROV if self.nesterov else codes.MOMENTUM
-
-
-@dataclass(frozen=True)
-class Adam:
-    """Adam (Kingma & Ba, 2015): a step for each parameter from running means of its gradient and squared
-    gradient.
-
-    Examples
-    --------
-    >>> from fastnn import Adam
-    >>> Adam(learning_rate=0.01).beta_1
-    0.9
-    """
-
-    learning_rate: float = 1e-3
-    beta_1: float = 0.9
-    beta_2: float = 0.999
-    epsilon: float = 1e-8
-
-    def __post_init__(self) -> None:
-        check_number("learning_rate", self.learning_rate, 0, np.inf, open_low=True)
-        check_number("beta_1", self.beta_1, 0, 1, open_high=True)
-        check_number("beta_2", self.beta_2, 0, 1, open_high=True)
-        check_number("epsilon", self.epsilon, 0, np.inf, open_low=True)
-
-    @property
-    def code(self) -> int:
-        return codes.ADAM
-
-
 @dataclass
 class History:
-    """One entry an epoch."""
+    """One entry an epoch: the mean loss of its batches, each before its update; the score after it."""
 
     loss: list[float] = field(default_factory=list)
     score: list[float] = field(default_factory=list)
