@@ -81,18 +81,24 @@ def product_by_rows(weights, ld, values, active, count, z):
 
 @kernel
 def update_rows(weights, ld, values, active, count, delta):
-    """W[active[k], o] += values[k] delta[o]."""
-    step = lanes(delta)
-    wide = ld - ld % (STRIP * step)
-    for o in range(0, wide, STRIP * step):
+    """W[active[k], o] += values[k] delta[o], in strips of 8, 4 and single vectors."""
+    step, o = lanes(delta), 0
+    while ld - o >= 8 * step:
         for k in range(count):
             at = active[k] * ld + o
             block = block_multiply_add(block_load(weights, 1, 8, at, 0), values, k, 0, delta, o)
             block_store(block, weights, at, 0)
-    for k in range(count):
-        for o in range(wide, ld, step):
+        o += 8 * step
+    if ld - o >= 4 * step:
+        for k in range(count):
             at = active[k] * ld + o
-            block = block_multiply_add(block_load(weights, 1, 1, at, 0), values, k, 0, delta, o)
+            block = block_multiply_add(block_load(weights, 1, 4, at, 0), values, k, 0, delta, o)
+            block_store(block, weights, at, 0)
+        o += 4 * step
+    for rest in range(o, ld, step):
+        for k in range(count):
+            at = active[k] * ld + rest
+            block = block_multiply_add(block_load(weights, 1, 1, at, 0), values, k, 0, delta, rest)
             block_store(block, weights, at, 0)
 
 
