@@ -6,6 +6,7 @@ beside it. A machine that is busy or clocked lower slows both, and the quotient 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,11 @@ def judge(change: Ratio, threshold: float) -> str:
     return "unclear"
 
 
+def alike(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether two results of one name are about the same work: a definition may have changed in between."""
+    return json.dumps(old["problem"]) == json.dumps(new["problem"])
+
+
 def compare(
     old: dict[str, Any], new: dict[str, Any], threshold: float = THRESHOLD, library: str = "fastnn"
 ) -> list[Verdict]:
@@ -54,7 +60,7 @@ def compare(
     for result in new["rivals"]:
         earlier = before.get(result["name"])
         old_row = store.row_of(earlier, library) if earlier else None
-        if earlier is None or old_row is None:
+        if earlier is None or old_row is None or not alike(earlier, result):
             continue
         row = store.row_of(result, library)
         if row is None or row["status"] != "ok":

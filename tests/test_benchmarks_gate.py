@@ -78,6 +78,12 @@ def test_works_of_one_run_alone_are_not_compared():
     assert gate.compare(old, figures()) == []
 
 
+def test_a_work_whose_definition_changed_is_not_compared():
+    new = figures(slowdown=2)
+    new["rivals"][0]["problem"]["learning_rate"] *= 10
+    assert gate.compare(figures(), new) == []
+
+
 def run_cli(tmp_path, old, new, *more):
     store.save(old, tmp_path / "old.json")
     store.save(new, tmp_path / "new.json")

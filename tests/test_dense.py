@@ -10,6 +10,7 @@ from cases import DTYPES, READ, ROWS, WIDTHS, WRITTEN, Guarded, assert_sums_agre
 
 from fastnn.kernels import dense
 from fastnn.kernels.layout import (
+    INPUTS,
     LAYER_FIELDS,
     LD,
     OUTPUTS,
@@ -107,9 +108,9 @@ def test_product_with_exchanged_strides_is_the_gradient_by_the_inputs(n_inputs, 
             check_product(n_inputs, n_outputs, n_rows, dtype, backwards=True)
 
 
-def layer_row(n_outputs, ld, x_width):
+def layer_row(n_inputs, n_outputs, ld, x_width):
     row = np.zeros(LAYER_FIELDS, np.int64)
-    row[[OUTPUTS, LD, X_WIDTH]] = n_outputs, ld, x_width
+    row[[INPUTS, OUTPUTS, LD, X_WIDTH]] = n_inputs, n_outputs, ld, x_width
     return row
 
 
@@ -121,12 +122,12 @@ def check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, fresh):
     x_tall = np.full((tile_rows, n_inputs), 1e6, dtype)
     delta_rows = np.full((tile_rows, ld), -1e6, dtype)
     x_tall[:n_rows], delta_rows[:n_rows] = x, padded(delta, ld)[:n_rows]
-    start = (
-        np.full((x_width, ld), np.nan, dtype) if fresh else padded(draw((n_inputs, n_outputs), dtype, 3), ld)
-    )
+    # Before: padding of 0, as in the engine, and nothing that counts where the gradient is fresh.
+    shape = n_inputs, n_outputs
+    start = padded(np.full(shape, np.nan, dtype) if fresh else draw(shape, dtype, 3), ld)
     read = [Guarded(panels(x_tall, x_width), READ), Guarded(delta_rows, READ, shift=n_rows % 16)]
     gradient = Guarded(start, WRITTEN)
-    layer = layer_row(n_outputs, ld, x_width)
+    layer = layer_row(n_inputs, n_outputs, ld, x_width)
     half = round_up(x_width // 2, 8)
     for first, last in [(0, half), (half, x_width)]:
         dense.weight_gradient(
@@ -137,9 +138,8 @@ def check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, fresh):
     result = gradient.values.reshape(x_width, ld)
     exact = added + x.T.astype(float) @ delta
     assert_sums_agree(result[:n_inputs, :n_outputs], exact, n_rows + 1, magnitude, dtype)
-    written = round_up(n_outputs, lanes(dtype))
-    assert not result[n_inputs:, :written].any()
-    assert not result[:, n_outputs:written].any()
+    assert not result[n_inputs:].any()
+    assert not result[:, n_outputs:].any()
     gradient.assert_guards_untouched()
     for buffer in read:
         buffer.assert_untouched()

@@ -44,7 +44,19 @@ FLOORS = {
 }
 # The same inside the kernels, from the tools at the bottom to the loops at the top.
 KERNEL_FLOORS = [
-    {"arguments", "arithmetic", "cache", "codes", "jit", "layout", "simd", "state", "subnormals", "team"},
+    {
+        "arguments",
+        "arithmetic",
+        "borrow",
+        "cache",
+        "codes",
+        "jit",
+        "layout",
+        "simd",
+        "state",
+        "subnormals",
+        "team",
+    },
     {"activations", "dense", "elementary", "losses", "optimizers", "random", "schedule"},
     {"sample"},
     {"sparse"},
