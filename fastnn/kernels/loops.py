@@ -285,7 +285,8 @@ def descend_samples(model, data, work, control, strength):
         total += loss + 0.5 * strength * reals[SQUARES] * shrink * shrink
         next_shrink = shrink * (1.0 - reals[RATE] * strength)
         scale = (real(shrink), real(next_shrink))
-        reals[SQUARES] += descend(model, tile, work.inputs, real(reals[RATE]), scale)
+        change = descend(model, tile, work.inputs, real(reals[RATE]), scale)
+        reals[SQUARES] = max(0.0, reals[SQUARES] + change)  # negative would mean: not known
         reals[SHRINK] = next_shrink
         position += 1
         strength = penalty(data, control, position) if position < ints[N_ROWS] and left > 0 else -1.0
