@@ -239,6 +239,22 @@ def test_training_is_the_same_to_the_bit_in_slices_of_any_size(name, batch_size,
         assert len(budgets) >= batches / limit
 
 
+def test_losses_are_the_same_to_the_bit_in_slices_while_weights_vanish(slices):
+    # The sum of squares of the weights is kept up to date by differences, which may cancel to less than 0.
+    settings = {"batch_size": 1, "alpha": 0.01, "epochs": 2}
+    drawn = [
+        make_network((10, 3), "relu", "identity", "squared_error", np.float32, seed) for seed in range(6)
+    ]
+    data = [draw_data(network, 2000, seed) for seed, network in enumerate(drawn)]
+    runs = [(network, SGD(0.05), X, 0 * y) for network, (X, y) in zip(drawn, data, strict=True)]
+    whole = [parameters_of(*run, **settings) for run in runs]
+    slices(7)
+    for run, (parameters, trainer) in zip(runs, whole, strict=True):
+        sliced, other = parameters_of(*run, **settings)
+        np.testing.assert_array_equal(sliced, parameters)
+        assert other.history.loss == trainer.history.loss
+
+
 @pytest.mark.parametrize("batch_size", [1, 16])
 def test_slices_follow_from_the_time_a_call_takes(batch_size, monkeypatch):
     network = classifier()
@@ -723,6 +739,15 @@ def test_a_trainer_keeps_no_data():
         gc.collect()
         assert kept() is None
         assert trainer.n_epochs == 1
+
+
+@pytest.mark.parametrize("batch_size", [1, 20])
+def test_training_leaves_subnormal_numbers_to_the_caller(batch_size):
+    network = classifier()
+    X, y = draw_data(network, 50)
+    Trainer(network, Adam(), batch_size=batch_size).run(X, y, epochs=1)
+    small = np.full(8, 1e-40, np.float32)
+    assert (small * np.float32(0.5)).all()
 
 
 def test_one_row_is_enough():
