@@ -1,0 +1,96 @@
+"""The engine as processes see it: what is compiled, what is counted, what a call leaves behind."""
+
+import gc
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from fastnn import SGD, Adam, Architecture, Network, Trainer
+
+WORK = textwrap.dedent("""
+    import json, sys
+    import numpy as np
+    import fastnn
+    assert "numba" not in sys.modules, "import fastnn imports Numba"
+    from fastnn import MLPClassifier, MLPRegressor
+    assert "numba" not in sys.modules, "the estimators import Numba"
+    X = np.random.RandomState(0).rand(60, 5)
+    results = []
+    for model in (
+        MLPClassifier(max_iter=3, n_iter_no_change=10, random_state=0),
+        MLPRegressor(max_iter=3, batch_size=1, solver="sgd", random_state=0),
+        MLPClassifier(max_iter=3, solver="lbfgs", random_state=0),
+    ):
+        y = np.arange(60) % 3 if isinstance(model, MLPClassifier) else X[:, 0]
+        import warnings
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(X.astype("float32"), y)
+        results += [float(np.abs(w).sum()) for w in model.coefs_] + [float(model.predict(X[:7]).sum())]
+    from fastnn.kernels import cache
+    print(json.dumps([results, cache.statistics]))
+""")
+
+
+def run_work(folder):
+    environment = {"FASTNN_CACHE_DIR": str(folder), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WORK], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_second_process_finds_all_kernels_and_gets_the_same_numbers(tmp_path):
+    first, second = run_work(tmp_path), run_work(tmp_path)
+    assert first[1]["compiled"] > 0
+    assert second[1]["compiled"] == 0
+    assert second[1]["loaded"] == first[1]["compiled"]
+    assert second[0] == first[0]
+
+
+def trained(batch_size, optimizer=None, epochs=2):
+    random = np.random.RandomState(0)
+    X, y = random.rand(50, 3).astype(np.float32), random.rand(50, 1)
+    network = Network.initialize(Architecture((3, 4, 1)), seed=0)
+    Trainer(network, optimizer or SGD(0.01), batch_size=batch_size, random_state=0).run(X, y, epochs=epochs)
+    return network
+
+
+@pytest.mark.parametrize("batch_size", [1, 10])
+def test_training_leaves_subnormal_numbers_to_other_code(batch_size):
+    small = np.float32(1e-30)
+    trained(batch_size)
+    assert small * np.float32(1e-10) == np.float32(1e-40)
+    assert float(np.float32(1e-40)) > 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 10])
+def test_a_call_neither_keeps_nor_loses_references(batch_size):
+    network = trained(batch_size)
+    X, y = np.random.RandomState(0).rand(50, 3).astype(np.float32), np.zeros((50, 1), np.float32)
+    trainer = Trainer(network, Adam(), batch_size=batch_size, random_state=0)
+    trainer.run(X, y, epochs=1)
+    network.forward(X)
+    gc.collect()
+    before = [sys.getrefcount(X), sys.getrefcount(y), sys.getrefcount(network.parameters)]
+    for _ in range(20):
+        trainer.run(X, y, epochs=1)
+        network.forward(X)
+    gc.collect()
+    assert [sys.getrefcount(X), sys.getrefcount(y), sys.getrefcount(network.parameters)] == before
+
+
+def test_moments_of_idle_weights_end_at_zero():
+    """An input that is always 0 has no gradient but the penalty's; 2000 steps later nothing is subnormal."""
+    X = np.zeros((8, 2), np.float32)
+    X[:, 0] = np.linspace(-1, 1, 8)
+    network = Network.initialize(Architecture((2, 3, 1)), seed=0)
+    trainer = Trainer(network, SGD(1e-3, momentum=0.5), batch_size="full", random_state=0, tol=0)
+    trainer.run(X, X[:, :1], epochs=2000)
+    values = np.abs(trainer.first)
+    assert not ((values > 0) & (values < np.finfo(np.float32).tiny)).any()
