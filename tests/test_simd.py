@@ -237,9 +237,17 @@ OTHER_TESTS = [
     ),
     "tests/test_dense.py::test_transpose_panel_turns_features_into_rows",
     "tests/test_dense.py::test_gather_panel_takes_the_rows_asked_for",
-    # Batches in one precision, single samples in the other: each takes ten seconds to compile.
+    *(
+        f"tests/test_sample.py::test_{name}[33-{dtype}]"
+        for name in (
+            "product_by_rows_is_matrix_times_vector",
+            "product_by_columns_is_the_transposed_matrix_times_vector",
+            "update_rows_adds_the_outer_product_to_active_rows",
+        )
+        for dtype in ("float32", "float64")
+    ),
+    # A whole network in one precision only: it takes ten seconds to compile.
     "tests/test_backprop.py::test_network_of_every_width_has_the_gradient_of_the_oracle[65-float32]",
-    "tests/test_backprop.py::test_network_of_every_width_has_the_gradient_of_the_oracle[1-float64]",
 ]
 
 
