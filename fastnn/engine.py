@@ -60,8 +60,8 @@ def make_work(layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: 
 
 
 def make_table(X: Any) -> Any:
-    """Rows of X (n, I) as the kernels read them: a C-contiguous array, or CSR without duplicates, never
-    copied.
+    """Rows of X (n, I) as the kernels read them: a C-contiguous array, or CSR without duplicates. Only indices
+    of another width are copied.
     """
     dtype, table = X.dtype, kernels.sparse.Table
     if isinstance(X, np.ndarray):
@@ -104,6 +104,7 @@ class Predictor:
         if n_threads != 1 and n > PREDICT_ROWS:
             threads = count_threads(n * self._work_per_row, PREDICT_WORK_PER_THREAD, n_threads)
         layout, model = self._model(rows)
+        threads = min(threads, -(-n // (layout.tile_panels * layout.panel_rows)))
         free = self._free.setdefault((rows, threads), [])
         try:
             work = free.pop()

@@ -1,6 +1,5 @@
 """A network: an architecture with its parameters. Forward propagation, loss and gradient."""
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -8,101 +7,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn import kernels
 from fastnn.architecture import Architecture
+from fastnn.checks import (
+    check_inputs,
+    check_number,
+    check_numbers,
+    check_seed,
+    check_targets,
+    check_threads,
+    check_weights,
+)
 from fastnn.engine import Predictor, Session, aligned_zeros, make_table
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
-
-def check_numbers(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """`values` as a C-contiguous, aligned array of `dtype`; what is too large for it becomes infinite."""
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind == "c":
-            raise TypeError("complex numbers are not supported")
-        with np.errstate(over="ignore"):
-            return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
-    except (TypeError, ValueError) as error:
-        message = f"{name} must be an array of real numbers; got {type(values).__name__}: {error}."
-        raise ValueError(message) from error
-
-
-def check_threads(n_threads: Any) -> int | None:
-    """`n_threads`, if it is None or a positive integer."""
-    if n_threads is None or (isinstance(n_threads, Integral) and int(n_threads) >= 1):
-        return None if n_threads is None else int(n_threads)
-    raise ValueError(f"n_threads must be None or an int >= 1; got {n_threads!r}.")
-
-
-def check_matrix(name: str, values: ArrayLike, dtype: np.dtype[Any], columns: int) -> NDArray[Any]:
-    """`values` as a finite C-contiguous matrix of `dtype` with `columns` columns."""
-    matrix = check_numbers(name, values, dtype)
-    if matrix.ndim != 2 or matrix.shape[1] != columns:
-        raise ValueError(f"{name} must have the shape (n, {columns}); got {np.shape(values)}.")
-    if matrix.shape[0] == 0:
-        raise ValueError(f"{name} must have at least one row; got shape {matrix.shape}.")
-    # The sum of squares needs no array of its own; an overflow is told from infinity by a closer look.
-    if not np.isfinite(np.vdot(matrix, matrix)) and not np.isfinite(matrix).all():
-        raise ValueError(f"{name} must be finite; it holds NaN or infinity. Replace or drop those rows.")
-    return matrix
-
-
-def check_inputs(X: Any, dtype: np.dtype[Any], columns: int) -> Any:
-    """X as the engine takes it: a matrix as `check_matrix` gives it, or CSR without duplicates."""
-    if not hasattr(X, "tocsr"):
-        return check_matrix("X", X, dtype, columns)
-    if X.dtype.kind == "c":
-        raise ValueError(f"X must be an array of real numbers; got complex ones, {X.dtype}.")
-    with np.errstate(over="ignore"):
-        table = X.tocsr().astype(dtype, copy=False)
-    if not table.has_canonical_format:
-        table = table.copy()
-        table.sum_duplicates()
-    if table.shape[1] != columns or table.shape[0] == 0:
-        raise ValueError(f"X must have the shape (n, {columns}) with n >= 1; got {table.shape}.")
-    if not np.isfinite(table.data).all():
-        raise ValueError("X must be finite; it holds NaN or infinity. Replace or drop those rows.")
-    return table
-
-
-def check_targets(
-    architecture: Architecture, y: ArrayLike, n_rows: int, dtype: np.dtype[Any]
-) -> NDArray[Any]:
-    """Targets as the kernels take them: class numbers (n, 1) for softmax, otherwise (n, K)."""
-    outputs = architecture.layer_sizes[-1]
-    columns = 1 if architecture.output_activation == "softmax" else outputs
-    values = check_numbers("y", y, dtype)
-    matrix = check_matrix("y", values.reshape(-1, 1) if values.ndim == 1 else values, dtype, columns)
-    if len(matrix) != n_rows:
-        raise ValueError(f"y must have one row for each row of X, {n_rows}; got {len(matrix)}.")
-    if columns < outputs and not ((matrix >= 0) & (matrix < outputs) & (matrix == np.floor(matrix))).all():
-        raise ValueError(
-            f"y must hold class numbers, integers in [0, {outputs}); got {np.unique(values)[:9]}."
-        )
-    if (
-        architecture.loss == "cross_entropy"
-        and not ((matrix >= 0) & (matrix <= 1)).all()
-        and columns == outputs
-    ):
-        lowest, highest = matrix.min(), matrix.max()
-        raise ValueError(f"y must lie in [0, 1] with logistic outputs; got {lowest} to {highest}.")
-    if architecture.loss == "poisson" and (matrix < 0).any():
-        raise ValueError(f"y must be >= 0 with loss='poisson'; got {matrix.min()}.")
-    return matrix
-
-
-def check_weights(sample_weight: ArrayLike | None, n_rows: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Sample weights (n,), or (0,) where there are none."""
-    if sample_weight is None:
-        return np.empty(0, dtype=dtype)
-    weights = check_numbers("sample_weight", sample_weight, dtype)
-    if weights.shape != (n_rows,):
-        raise ValueError(f"sample_weight must have the shape ({n_rows},); got {weights.shape}.")
-    wrong = weights[~(np.isfinite(weights) & (weights >= 0))]
-    if wrong.size:
-        raise ValueError(f"sample_weight must be finite and >= 0; got {wrong[0]}.")
-    if not weights.any():
-        raise ValueError("sample_weight must not be 0 for every row: nothing would be learned.")
-    return weights
 
 
 class Network:
@@ -152,7 +68,7 @@ class Network:
 
         `seed` is None, an int or a ``numpy.random.RandomState``; scikit-learn draws the same numbers from it.
         """
-        random = seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
+        random = check_seed("seed", seed)
         network = cls(architecture, dtype=dtype)
         factor = 2.0 if architecture.activation == "logistic" else 6.0
         for w, b in zip(network.weights, network.biases, strict=True):
@@ -176,8 +92,6 @@ class Network:
             shapes, wanted = [np.shape(array) for array in given], [array.shape for array in own]
             if shapes != wanted:
                 raise ValueError(f"{name} must have the shapes {wanted}; got {shapes}.")
-            if not all(np.isfinite(check_numbers(name, array, self.dtype)).all() for array in given):
-                raise ValueError(f"{name} must be finite in {self.dtype}; they hold NaN or infinity.")
             if not all(np.isfinite(check_numbers(name, array, self.dtype)).all() for array in given):
                 raise ValueError(f"{name} must be finite in {self.dtype}; they hold NaN or infinity.")
         for array, values in zip([*self.weights, *self.biases], [*weights, *biases], strict=True):
@@ -233,6 +147,7 @@ class Network:
         matrix = check_inputs(X, self.dtype, self.architecture.layer_sizes[0])
         targets = check_targets(self.architecture, y, matrix.shape[0], self.dtype)
         weights = check_weights(sample_weight, matrix.shape[0], self.dtype)
+        check_number("alpha", alpha, 0, np.inf)
         return Gradient(self, matrix, targets, weights, alpha=alpha)()
 
 

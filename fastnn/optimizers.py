@@ -1,25 +1,12 @@
 """Which steps are taken: the settings of an optimizer. Applying them is the trainer's work (training.py)."""
 
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any
 
 import numpy as np
 
 from fastnn.architecture import choose
+from fastnn.checks import check_number
 from fastnn.kernels import codes
-
-
-def check_number(
-    name: str, value: Any, low: float, high: float, *, open_low: bool = False, open_high: bool = False
-) -> float:
-    """`value`, if it is a real number in [low, high]; `open_low` and `open_high` leave the ends out."""
-    valid = isinstance(value, Real) and not isinstance(value, bool)
-    number = float(value) if valid else np.nan
-    if not low <= number <= high or (open_low and number == low) or (open_high and number == high):
-        left, right = "(" if open_low else "[", ")" if open_high else "]"
-        raise ValueError(f"{name} must be a number in {left}{low:g}, {high:g}{right}; got {value!r}.")
-    return number
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastnn import kernels
+from fastnn.checks import (
+    check_inputs,
+    check_number,
+    check_seed,
+    check_targets,
+    check_threads,
+    check_weights,
+)
 from fastnn.engine import Session, aligned_zeros, make_table
 from fastnn.kernels import codes
-from fastnn.network import Network, check_inputs, check_targets, check_weights
-from fastnn.optimizers import SGD, Adam, check_number
+from fastnn.network import Network
+from fastnn.optimizers import SGD, Adam
 
 SLICE_SECONDS = 0.06  # Python takes over this often: Ctrl-C, time limits, progress
 FIRST_SLICE_WORK = 1e9  # floating point operations before the speed is known
@@ -90,17 +98,18 @@ class Trainer:
         n_threads: int | None = None,
         loss_scale: float = 1.0,
     ) -> None:
+        if not isinstance(network, Network):
+            raise TypeError(f"network must be a fastnn.Network; got {network!r}.")
+        if not isinstance(optimizer, SGD | Adam):
+            raise TypeError(f"optimizer must be a fastnn.SGD or fastnn.Adam; got {optimizer!r}.")
         self.network = network
         self.optimizer = optimizer
         self.alpha = check_number("alpha", alpha, 0, np.inf)
         resolve_batch(batch_size, 1)
         self.batch_size = batch_size
         self.shuffle = shuffle
-        given = isinstance(random_state, np.random.RandomState)
-        self.random_state = random_state if given else np.random.RandomState(random_state)
-        if n_threads is not None and not (isinstance(n_threads, Integral) and n_threads >= 1):
-            raise ValueError(f"n_threads must be None or an int >= 1; got {n_threads!r}.")
-        self.n_threads: int | None = n_threads
+        self.random_state = check_seed("random_state", random_state)
+        self.n_threads = check_threads(n_threads)
         state = kernels.state
         self._ints = np.zeros(state.N_INTS, dtype=np.int64)
         self._reals = np.zeros(state.N_REALS)
@@ -108,7 +117,7 @@ class Trainer:
         self._reals[state.TOL] = check_number("tol", tol, 0, np.inf)
         self._reals[state.BEST] = np.inf
         self._reals[state.ALPHA] = self.alpha
-        self._reals[state.LOSS_SCALE] = loss_scale
+        self._reals[state.LOSS_SCALE] = check_number("loss_scale", loss_scale, 0, np.inf)
         self._reals[state.SHRINK] = 1.0
         self._session: Session | None = None
         self.history = History()
@@ -182,8 +191,11 @@ class Trainer:
         matrix = check_inputs(X, network.dtype, network.architecture.layer_sizes[0])
         targets = check_targets(network.architecture, y, matrix.shape[0], network.dtype)
         weights = check_weights(sample_weight, matrix.shape[0], network.dtype)
-        if not (isinstance(epochs, Integral) and epochs >= 1):
+        if not isinstance(epochs, Integral) or isinstance(epochs, bool) or epochs < 1:
             raise ValueError(f"epochs must be an int >= 1; got {epochs!r}.")
+        for name, function in (("score", score), ("on_epoch", on_epoch)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} must be None or a function; got {function!r}.")
         if max_time is not None:
             check_number("max_time", max_time, 0, np.inf)
         return self.run_checked(
@@ -210,7 +222,7 @@ class Trainer:
         draws = self.shuffle and X.shape[0] > 1
         key = read_key(self.random_state) if draws else np.zeros(625, dtype=np.uint32)
         ints, self._earlier_epochs = self._ints, len(self.history.loss)
-        ints[[state.N_ROWS, state.EPOCHS, state.CURSOR, state.EPOCH]] = X.shape[0], epochs, 0, 0
+        ints[[state.N_ROWS, state.EPOCHS, state.CURSOR, state.EPOCH]] = X.shape[0], min(epochs, NEVER), 0, 0
         ints[state.SHUFFLE] = draws
         ints[state.MONITOR] = state.LOSS if score is None else state.SCORE
         ints[state.PAUSE] = score is not None or on_epoch is not None
@@ -221,10 +233,8 @@ class Trainer:
         with kernels.team.Team(session.n_threads) as team:
             try:
                 status = self._slices(session, team, control, score, on_epoch, deadline)
-                # The loss of an epoch can't show what its last step did.
-                return status if np.isfinite(self.network.parameters).all() else "diverged"
             except KeyboardInterrupt:
-                return "interrupted"
+                status = "interrupted"
             finally:
                 self._record(control.loss_curve)
                 if self._reals[state.SHRINK] != 1.0:
@@ -234,6 +244,8 @@ class Trainer:
                 session.release()
                 if draws:
                     write_key(self.random_state, key)
+        # The loss of an epoch can't show what its last step did.
+        return status if np.isfinite(self.network.parameters).all() else "diverged"
 
     def _slices(
         self,

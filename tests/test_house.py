@@ -27,6 +27,7 @@ FLOORS = {
     "fastnn": 0,  # names and the version; it imports nothing until a name is used
     "fastnn.kernels": 0,
     "fastnn.architecture": 1,
+    "fastnn.checks": 1,
     "fastnn.engine": 1,
     "fastnn.threads": 1,
     "fastnn.network": 2,

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
+from fastnn.checks import canonical
 from fastnn.network import Network
 
 
@@ -45,11 +46,7 @@ def is_ready(X: Any, dtype: Any, n_features: int) -> bool:
 
 def in_engine_form(X: Any) -> Any:
     """X as the kernels read it: dense rows, or CSR without duplicate entries."""
-    if not issparse(X) or X.has_canonical_format:
-        return X
-    X = X.copy()
-    X.sum_duplicates()
-    return X
+    return canonical(X) if issparse(X) else X
 
 
 def check_rows(model: Any, X: Any, network: Network) -> Any:
@@ -81,6 +78,8 @@ def check_weights(sample_weight: Any, X: Any, name: str = "sample_weight") -> An
         raise ValueError(f"Negative values in {name}: the weights must be 0 or more, got {weights.min()}.")
     if not weights.any():
         raise ValueError(f"{name} must hold at least one value above 0; all of them are 0.")
+    if weights.max() < np.finfo(weights.dtype).tiny:
+        raise ValueError(f"{name} must be larger to count in {weights.dtype}; got at most {weights.max()}.")
     return weights
 
 

@@ -65,11 +65,11 @@ class Control(NamedTuple):
 
     ints: np.ndarray  # (N_INTS,) int64
     reals: np.ndarray  # (N_REALS,) float64
-    loss_curve: np.ndarray  # (EPOCHS,) float64
+    loss_curve: np.ndarray  # (n,) float64, of the last n epochs: epoch e at e modulo n
     key: np.ndarray  # (625,) uint32, Mersenne Twister state
     chunks: np.ndarray  # (C, CHUNK_FIELDS) int64
     squares: np.ndarray  # (C,) float64: sum of squared weights in each chunk
-    shard_losses: np.ndarray  # (MAX_SHARDS,) float64
+    shard_losses: np.ndarray  # (shards,) float64
     barrier: np.ndarray  # where threads meet (team.py)
 
 
