@@ -60,8 +60,9 @@ def make_work(layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: 
 
 
 def make_table(X: Any) -> Any:
-    """Rows of X (n, I) as the kernels read them: a C-contiguous array, or CSR without duplicates. Only indices
-    of another width are copied.
+    """Rows of X (n, I) as the kernels read them: a C-contiguous array, or CSR without duplicates.
+
+    Nothing is copied but indices of another width.
     """
     dtype, table = X.dtype, kernels.sparse.Table
     if isinstance(X, np.ndarray):
