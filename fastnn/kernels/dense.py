@@ -61,6 +61,8 @@ def weight_gradient(layer, x, delta_rows, gradient, first, last, n_rows, fresh):
     whole = n_rows - n_rows % rows
     # Rows of padding have no gradient: with 4 inputs, padded to 8, leaving them out saves half.
     last = min(last, (layer[INPUTS] + 3) // 4 * 4)
+    # The same sums for blocks of two shapes. In a function of its own a block travels through memory: 37
+    # GFLOP/s in place of 77 for 64-100-10.
     for o in range(0, n_outputs, 2 * step):
         if n_outputs - o > step:
             for i in range(first, last, 4):
