@@ -2,7 +2,7 @@
 
 Numba counts references to every slice, in atomic steps that take longer than small pieces of work. The caller
 of an entry point holds its arrays anyway. Stripped at the start, no slice of them is counted: 64-100-10, one
-sample, 2.3 -> 1.3 us (benchmarks/micro/sample.py).
+sample, 2.3 -> 1.5 us (benchmarks/micro/sample.py).
 """
 
 from llvmlite import ir

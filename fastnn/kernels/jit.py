@@ -35,7 +35,7 @@ def kernel(function=None, *, exact=False, embed=False):
     """Compile a function when it is first called; `exact=True` keeps the order of its operations.
 
     `embed=True` is for kernels that take named tuples of arrays: these travel by value, some 200 words a
-    call, and LLVM by itself may leave it at that. For one sample at a time it is worth 2.7 -> 1.9 us
+    call, and LLVM by itself may leave it at that. For one sample at a time it was worth 2.7 -> 2.4 us
     (benchmarks/micro/sample.py).
     """
     if function is None:

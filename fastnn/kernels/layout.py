@@ -63,8 +63,8 @@ def vector_lanes(dtype):
 def row_length(outputs, lanes):
     """`ld`: whole vectors, at least 8 numbers, and no multiple of 128.
 
-    Rows that lie a power of two apart share few cache sets: 1024 -> 1024 ran at 53 GFLOP/s with ld = 1024 and
-    at 82 with ld = 1032 (benchmarks/micro/dense.py).
+    Rows that lie a power of two apart share few cache sets: 1024 -> 1024 ran at 39 GFLOP/s with ld = 1024 and
+    at 76 with ld = 1032 (benchmarks/micro/dense.py).
     """
     ld = round_up(outputs, max(lanes, ROW_MULTIPLE))
     return ld + max(lanes, ROW_MULTIPLE) if ld % 128 == 0 else ld

@@ -269,7 +269,7 @@ def descend_samples(model, data, work, control, strength):
     """Plain SGD from the cursor on, as far as budget, epoch and penalty allow; `strength` is the first one's
     penalty.
 
-    What a batch is framed by stays out of this loop: it took 0.7 of 2.3 us (benchmarks/micro/sample.py).
+    What a batch is framed by stays out of this loop: 2.4 -> 2.3 us (benchmarks/micro/sample.py).
     """
     ints, reals, tile, real = control.ints, control.reals, work.tiles[0], model.params.dtype.type
     position, left, total = ints[CURSOR], ints[BUDGET], reals[EPOCH_LOSS]

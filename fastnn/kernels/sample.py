@@ -61,7 +61,7 @@ def product_by_rows(weights, ld, values, active, count, z):
     """z[o] = sum_k values[k] W[active[k], o].
 
     Strips of 8 vectors stay in registers over all inputs; the last one overlaps its neighbour. Narrower
-    layers sum 8 inputs side by side instead (64-100-10: 0.72 -> 0.4 us forward, benchmarks/micro/sample.py).
+    layers sum 8 inputs side by side instead (64-100-10: 0.72 -> 0.62 us forward, benchmarks/micro/sample.py).
     """
     step = lanes(z)
     if ld >= STRIP * step:
