@@ -95,7 +95,7 @@ def canonical(table: Any) -> Any:
     if not inside or len(lengths) != n or starts[0] != 0 or (lengths < 0).any() or starts[-1] > len(indices):
         raise ValueError(
             f"X must be a sparse matrix whose indices fit its shape {table.shape}; its columns are "
-            f"{indices.min()} to {indices.max()}. `X.check_format()` says more."
+            f"{indices.min(initial=0)} to {indices.max(initial=0)}. `X.check_format()` says more."
         )
     if not table.has_canonical_format or lengths.max(initial=0) > columns:
         table = table.copy()

@@ -39,6 +39,13 @@ def test_sparse_columns_outside_of_the_matrix_are_refused(use, column):
         use(broken(column))
 
 
+def test_sparse_row_pointers_beyond_the_entries_are_refused():
+    empty = scipy.sparse.csr_matrix((3, 5), dtype=np.float32)
+    empty.indptr[1:] = 2
+    with pytest.raises(ValueError, match=r"indices fit its shape \(3, 5\)"):
+        network().forward(empty)
+
+
 def test_sparse_rows_with_duplicates_are_summed_although_their_flag_says_there_are_none():
     twice = scipy.sparse.csr_matrix(
         (np.ones(12, np.float32), np.zeros(12, int), np.array([0, 12, 12, 12])), shape=(3, 5)
