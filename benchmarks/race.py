@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 PROBE_SECONDS = 0.05  # for the matrix product beside each repetition
 # Thread pools look for work for some milliseconds after their last piece: the next library must not run
 # beside them.
-REST_SECONDS = 0.05
+REST_SECONDS = 0.3
 Say = Callable[[str], None]
 
 

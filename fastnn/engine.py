@@ -4,6 +4,7 @@ A `Session` owns what training one network on batches of one size needs; `Predic
 Neither validates: that is done once, by whoever calls.
 """
 
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,14 @@ from fastnn import kernels
 from fastnn.threads import usable_threads
 
 ALIGNMENT = 64  # bytes: no vector crosses a cache line
-# Floating point operations of one step, or of one prediction, from which a second thread pays
+# Floating point operations that cost as much as one more thread costs a step. Work W on n threads takes W / n
+# + c n, the least at n = sqrt(W / c); two threads then gain 1.2 to 1.5 from 1.2e6 on
 # (benchmarks/micro/threads.py).
-STEP_WORK_PER_THREAD = 2e6
+STEP_WORK_PER_THREAD = 2.5e5
+# Of a prediction, where threads don't wait for each other.
 PREDICT_WORK_PER_THREAD = 2e7
+# Looks at a barrier (0.3 us each) before a thread counts as late: 1 ms, or the whole step at 20 GFLOP/s.
+LONG_WAIT, WORK_PER_LOOK = 3000, 6000.0
 PREDICT_ROWS = 256
 # What a dense table has in place of CSR arrays.
 NOTHING = {np.dtype(real): np.empty(0, real) for real in (np.float32, np.float64)}
@@ -103,7 +108,7 @@ class Predictor:
         rows = 1 if n == 1 else PREDICT_ROWS
         threads = 1
         if n_threads != 1 and n > PREDICT_ROWS:
-            threads = count_threads(n * self._work_per_row, PREDICT_WORK_PER_THREAD, n_threads)
+            threads = count_threads(n * self._work_per_row / PREDICT_WORK_PER_THREAD, n_threads)
         layout, model = self._model(rows)
         threads = min(threads, -(-n // (layout.tile_panels * layout.panel_rows)))
         free = self._free.setdefault((rows, threads), [])
@@ -130,13 +135,11 @@ def plain(X: Any, dtype: np.dtype[Any]) -> bool:
     return isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype == dtype and X.flags.c_contiguous
 
 
-def count_threads(work: float, work_per_thread: float, requested: int | None) -> int:
-    """Threads for a piece of work: as asked for, else as many as have enough of it to do."""
+def count_threads(worth: float, requested: int | None) -> int:
+    """Threads for a piece of work: as asked for, else as many as it is worth and the process may use."""
     if requested is not None:
         return requested
-    if work < 2 * work_per_thread:
-        return 1
-    return int(max(1, min(work // work_per_thread, usable_threads())))
+    return 1 if worth < 2 else min(int(worth), usable_threads())
 
 
 class Session:
@@ -156,10 +159,10 @@ class Session:
         shards = -(-batch_rows // layout.shard_rows)
         limit = shards if shards > 1 else max(1, min(layout.tile_panels, len(layout.chunks)))
         work = 6.0 * params.size * batch_rows
-        self.n_threads = (
-            1 if batch_rows == 1 else min(count_threads(work, STEP_WORK_PER_THREAD, n_threads), limit)
-        )
+        worth = sqrt(work / STEP_WORK_PER_THREAD)
+        self.n_threads = 1 if batch_rows == 1 else min(count_threads(worth, n_threads), limit)
         self.step_work = work + 20.0 * params.size
+        self._long_wait = max(LONG_WAIT, int(self.step_work / self.n_threads / WORK_PER_LOOK))
         self.model = make_model(layout, codes, params)
         tiles = self.n_threads if shards > 1 else 1
         self.work = make_work(layout, sizes[-1], dtype, self.n_threads, tiles)
@@ -178,6 +181,7 @@ class Session:
     ) -> Any:
         ints[self._state.SHARD_ROWS] = self.shard_rows
         ints[self._state.BATCH] = self.batch_rows
+        ints[self._state.LONG_WAIT] = self._long_wait
         return self._state.Control(
             ints, reals, loss_curve, key, self.layout.chunks, self.squares, self.shard_losses, self.barrier
         )

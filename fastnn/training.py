@@ -17,6 +17,7 @@ from fastnn.checks import (
     check_targets,
     check_threads,
     check_weights,
+    is_finite,
 )
 from fastnn.engine import Session, aligned_zeros, make_table
 from fastnn.kernels import codes
@@ -245,7 +246,7 @@ class Trainer:
                 if draws:
                     write_key(self.random_state, key)
         # The loss of an epoch can't show what its last step did.
-        return status if np.isfinite(self.network.parameters).all() else "diverged"
+        return status if is_finite(self.network.parameters) else "diverged"
 
     def _slices(
         self,

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.team import Team, barrier, new_barrier
+from fastnn.kernels.placement import leave_shared_core
+from fastnn.kernels.team import Team, barrier, new_barrier, note_late, was_late
 from fastnn.threads import usable_threads
 
 LINE = 16  # numbers from one thread's slot to the next, so that they don't share a cache line
@@ -62,6 +63,27 @@ def test_all_ranks_run_at_the_same_time():
     with Team(3) as team:
         team.run(meet, 5)
     assert sorted(ranks) == [(0, 5), (1, 5), (2, 5)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a thread its core")
+def test_a_thread_leaves_a_core_that_is_taken_and_may_go_anywhere_afterwards():
+    allowed = os.sched_getaffinity(0)
+    cores = []
+    for _ in allowed:
+        leave_shared_core(cores)
+    assert sorted(cores) == sorted(allowed)
+    leave_shared_core(cores)  # nowhere left to go
+    assert cores[-1] in allowed
+    assert os.sched_getaffinity(0) == allowed
+
+
+def test_who_comes_late_to_a_barrier_is_remembered_once():
+    state = new_barrier()
+    assert not was_late(state)
+    note_late(state)
+    note_late(state)
+    assert was_late(state)
+    assert not was_late(state)
 
 
 def test_a_team_keeps_its_threads_until_it_ends():

@@ -11,7 +11,7 @@ import pytest
 import sklearn.utils
 from cases import DTYPES, PAIRS, Oracle, Step, assert_trained_alike, draw_data, make_network
 
-from fastnn import SGD, Adam, Architecture, Network, Trainer, training
+from fastnn import SGD, Adam, Architecture, Network, Trainer, engine, training
 from fastnn.engine import Session
 from fastnn.kernels import state
 
@@ -178,6 +178,20 @@ def test_training_is_the_same_to_the_bit_for_any_number_of_threads(kind, name, d
         )
         np.testing.assert_array_equal(shared, alone)
         assert other.history.loss == trainer.history.loss
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_a_thread_that_comes_late_is_sent_home_and_no_bit_changes(kind, monkeypatch):
+    monkeypatch.setattr(engine, "LONG_WAIT", 0)
+    monkeypatch.setattr(engine, "WORK_PER_LOOK", np.inf)  # whoever waits at all finds the others late
+    sizes, batch = SHARED[kind]
+    network = classifier(sizes=sizes)
+    X, y = draw_data(network, 3 * batch)
+    settings = {"batch_size": batch, "epochs": 50}
+    alone, _ = parameters_of(network, Adam(), X, y, n_threads=1, **settings)
+    shared, trainer = parameters_of(network, Adam(), X, y, n_threads=4, **settings)
+    np.testing.assert_array_equal(shared, alone)
+    assert trainer._ints[state.TEAM] == 1
 
 
 def test_threads_asked_for_are_really_used():

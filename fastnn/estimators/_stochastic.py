@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
+from fastnn.checks import is_finite
 from fastnn.estimators._monitor import Monitor
 from fastnn.estimators._process import Process
 from fastnn.estimators._validation import Rows
@@ -83,9 +83,7 @@ def resume(model: BaseMLP, network: Network, saved: dict[str, Any]) -> Process:
 
 
 def raise_if_not_finite(network: Network) -> None:
-    parameters = network.parameters
-    # One pass without an array of flags; a sum of squares that overflows takes the careful way.
-    if not isfinite(np.vdot(parameters, parameters)) and not np.isfinite(parameters).all():
+    if not is_finite(network.parameters):
         raise ValueError(
             "Solver produced non-finite parameter weights. The input data may contain large values and need"
             " to be preprocessed."

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from math import isfinite
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
-from fastnn.checks import canonical
+from fastnn.checks import canonical, is_finite
 from fastnn.network import Network
 
 
@@ -39,8 +38,7 @@ def is_ready(X: Any, dtype: Any, n_features: int) -> bool:
         and X.shape[0] > 0
         and X.flags.c_contiguous
         and X.flags.aligned
-        # NaN and infinity survive the sum of squares; values too large for it take the careful way.
-        and isfinite(np.vdot(X, X))
+        and is_finite(X)
     )
 
 

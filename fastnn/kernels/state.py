@@ -30,8 +30,10 @@ import numpy as np
     N_SHARDS,  # of the batch at hand
     SHARD_ROWS,
     RATE_CUTS,  # times that the adaptive schedule has divided the rate
+    TEAM,  # threads that do the batch at hand
+    LONG_WAIT,  # looks at a barrier beyond which another thread counts as late
     N_INTS,
-) = range(21)
+) = range(23)
 
 # Fields of `Control.reals`, all float64.
 (

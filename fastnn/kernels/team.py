@@ -20,10 +20,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastnn.kernels.jit import kernel
+from fastnn.kernels.placement import leave_shared_core
 
 # Positions in the barrier's array (BARRIER_SIZE,) int64. 128 bytes from each other and from everything else,
 # because cores fetch cache lines in pairs.
-ARRIVED, GENERATION, BARRIER_SIZE = 16, 32, 48
+ARRIVED, GENERATION, LATE, BARRIER_SIZE = 16, 32, 48, 64
 # Looks at the generation before the core is offered to others: 2 to 5 us. With 3 threads on 2 cores a barrier
 # took 4 us with 100 looks and 26 us with 1000; with 2 threads 0.1 us (benchmarks/micro/barrier.py).
 SPINS = 100
@@ -127,23 +128,38 @@ def _yield_core(typing):
 def barrier(state, n_threads):
     """Wait until n_threads threads have come here. What each wrote before, all can read after.
 
-    `state` (BARRIER_SIZE,) int64, from `new_barrier`.
+    `state` (BARRIER_SIZE,) int64, from `new_barrier`. Returns how often the thread has looked in vain.
     """
+    looks = 0
     if n_threads == 1:
-        return
+        return looks
     # Read before arriving: once the last has arrived, it moves on.
     generation = _load(state, GENERATION)
     if _add(state, ARRIVED, 1) == n_threads - 1:
         _store(state, ARRIVED, 0)
         _store(state, GENERATION, generation + 1)
-        return
-    spins = 0
+        return looks
     while _load(state, GENERATION) == generation:
-        if spins < SPINS:
-            spins += 1
+        looks += 1
+        if looks <= SPINS:
             _pause()
         else:
             _yield_core()
+    return looks
+
+
+@kernel
+def note_late(state):
+    """Remember that some thread came late to the barrier."""
+    _add(state, LATE, 1)
+
+
+@kernel
+def was_late(state):
+    """Whether `note_late` has been called since the last time. One thread may ask."""
+    late = _load(state, LATE) > 0
+    _store(state, LATE, 0)
+    return late
 
 
 class _Task:
@@ -229,7 +245,14 @@ class Team:
 
     def _run_all(self, function, args):
         """Rank 0: here, in a thread of the team, no interrupt comes between the ranks."""
-        others = [_Task(function, (rank, *args)) for rank in range(1, self.n_threads)]
+        cores: list[int] = []
+        leave_shared_core(cores)
+
+        def run_rank(rank):
+            leave_shared_core(cores)
+            function(rank, *args)
+
+        others = [_Task(run_rank, (rank,)) for rank in range(1, self.n_threads)]
         for queue, task in zip(self._queues[1:], others, strict=True):
             queue.put(task)
         try:
