@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn.architecture import Architecture
 
-SMALL = 4096  # numbers that BLAS multiplies without calling for help
+SMALL = 10_000  # numbers that OpenBLAS multiplies without calling up its threads
 
 
 def check_number(

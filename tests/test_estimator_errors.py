@@ -201,7 +201,18 @@ def test_large_finite_rows_are_not_mistaken_for_infinity():
 
 @pytest.mark.parametrize(
     ("rows", "labels"),
-    [(X[:1], [9]), (X[:1], y[:2]), (spoiled(X[:1], np.nan), y[:1]), (X[:1, :3], y[:1]), (X[:0], y[:0])],
+    [
+        (X[:1], [9]),
+        (X[:1], y[:2]),
+        (spoiled(X[:1], np.nan), y[:1]),
+        (X[:1, :3], y[:1]),
+        (X[:0], y[:0]),
+        ([[1.0, 2.0, 3.0, 4.0], [1.0]], [0, 1]),
+        ([["a", "b", "c", "d"]], [0]),
+        ([[1.0, 2.0, 3.0, float("inf")]], [0]),
+        ([[1.0, 2.0, 3.0, 4.0]], ["a"]),
+        ([], []),
+    ],
 )
 def test_a_bad_partial_fit_changes_nothing(rows, labels):
     model = small().fit(X, y)

@@ -206,6 +206,25 @@ def test_partial_fit_keeps_the_optimizer(task, solver):
         assert_same(ours, theirs, X)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("task", TASKS)
+def test_partial_fit_on_lists_is_partial_fit_on_arrays(task, dtype):
+    X, y = data(task)
+    X = X.astype(dtype)
+    models = pair(task, max_iter=2)
+    arrays, _ = pair(task, max_iter=2)
+    for model in (*models, arrays):
+        recorded(model.fit, X, y)
+    for rows in (slice(0, 1), slice(1, 2), slice(2, 40)):
+        for model in models:
+            model.partial_fit(X[rows].tolist(), y[rows].tolist())
+        arrays.partial_fit(X[rows], y[rows])
+    for part, other in zip(models[0].coefs_, arrays.coefs_, strict=True):
+        np.testing.assert_array_equal(part, other)
+    if dtype == "float64":
+        assert_same(*models, X)
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_partial_fit_after_fit_with_weights(solver):
     X, y = data("multiclass")

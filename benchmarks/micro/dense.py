@@ -1,6 +1,6 @@
 """The phases of one training step, one by one: microseconds and GFLOP/s, on one thread.
 
-    python benchmarks/micro/dense.py [SIZES [ROWS]]        for instance 784,256,128,10 128
+    python benchmarks/micro/dense.py [SIZES [ROWS [DTYPE [ACTIVATION]]]]     784,256,128,10 128 float64 tanh
 
 Then 1024 -> 1024 with what layout.py and dense.py chose, and without: rows of W that lie a power of two
 apart, sums that are not cut. The fastest of many short windows, so that other programs count little.
@@ -20,7 +20,7 @@ from fastnn.kernels.simd import panel_rows
 from fastnn.network import Network
 
 WINDOW = 2e-3  # seconds
-DTYPE = np.float32
+DTYPE = np.dtype(sys.argv[3] if sys.argv[3:] else np.float32)
 
 
 @numba.njit(nogil=True)
@@ -96,10 +96,10 @@ def report(name, seconds, flops=0.0):
     print(f"{name:34s} {seconds * 1e6:10.2f} us {rate}", flush=True)
 
 
-def phases(sizes, n_rows):
-    architecture = Architecture(sizes, output_activation="softmax", loss="cross_entropy")
+def phases(sizes, n_rows, activation):
+    architecture = Architecture(sizes, activation, output_activation="softmax", loss="cross_entropy")
     network, random = Network.initialize(architecture, seed=0, dtype=DTYPE), np.random.RandomState(0)
-    plan = layout.make_layout(sizes, np.dtype(DTYPE), n_rows)
+    plan = layout.make_layout(sizes, DTYPE, n_rows)
     n_rows = min(n_rows, plan.tile_panels * plan.panel_rows)
     panels = -(-n_rows // plan.panel_rows)
     model = make_model(plan, architecture.codes, network.parameters)
@@ -125,11 +125,11 @@ def phases(sizes, n_rows):
 def choices():
     """What the padding of rows and the cut of sums are worth."""
     inputs = outputs = 1024
-    panels = 128 // (2 * layout.vector_lanes(np.dtype(DTYPE)))
+    panels = 128 // (2 * layout.vector_lanes(DTYPE))
     rows = 128 // panels
     x, z = (aligned_zeros((panels * inputs * rows,), DTYPE) for _ in range(2))
     x += np.random.RandomState(0).rand(x.size).astype(DTYPE)
-    padded = layout.row_length(outputs, layout.vector_lanes(np.dtype(DTYPE)))
+    padded = layout.row_length(outputs, layout.vector_lanes(DTYPE))
     for text, ld, cut in (
         (f"ld = {padded}, sums of {dense.SUM_LENGTH}", padded, dense.SUM_LENGTH),
         (f"ld = {outputs}, sums of {dense.SUM_LENGTH}", outputs, dense.SUM_LENGTH),
@@ -144,7 +144,7 @@ def peak():
     left = np.random.RandomState(0).rand(1024, 1024).astype(DTYPE)
     out = np.empty_like(left)
     seconds = fastest(lambda times: [np.dot(left, left, out=out) for _ in range(times)])
-    report("sgemm of 1024, NumPy's BLAS", seconds, 2.0 * 1024**3)
+    report("gemm of 1024, NumPy's BLAS", seconds, 2.0 * 1024**3)
 
 
 if __name__ == "__main__":
@@ -152,6 +152,7 @@ if __name__ == "__main__":
     phases(
         tuple(map(int, arguments[0].split(","))) if arguments else (64, 100, 10),
         int(arguments[1]) if arguments[1:] else 200,
+        arguments[3] if arguments[3:] else "relu",
     )
     choices()
     peak()

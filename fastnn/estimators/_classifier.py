@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_y, validate_data
 from fastnn.estimators._base import BaseMLP
 from fastnn.estimators._metrics import accuracy
 from fastnn.estimators._parameters import CONSTRAINTS
-from fastnn.estimators._validation import Rows, check_weights, in_engine_form, is_ready
+from fastnn.estimators._validation import Rows, check_weights, from_list, in_engine_form, is_ready
 from fastnn.estimators._weights import balance
 
 
@@ -199,9 +199,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _check_training_set(
         self, X: Any, y: Any, sample_weight: Any, *, dtype: Any, reset: bool, incremental: bool = False
     ) -> Rows:
-        quick = self._quick_targets(X, y) if incremental and not reset and sample_weight is None else None
-        if quick is not None:
-            return Rows(X, quick, None)
+        if incremental and not reset and sample_weight is None:
+            quick = from_list(X, dtype)
+            targets = self._quick_targets(quick, from_list(y))
+            if targets is not None:
+                return Rows(quick, targets, None)
         X, y = validate_data(
             self, X, y, accept_sparse="csr", multi_output=True, dtype=dtype, order="C", reset=reset
         )

@@ -14,7 +14,14 @@ from sklearn.utils.validation import _check_y, validate_data
 from fastnn.estimators._base import BaseMLP
 from fastnn.estimators._metrics import r_squared
 from fastnn.estimators._parameters import CONSTRAINTS
-from fastnn.estimators._validation import Rows, check_targets, check_weights, in_engine_form, is_ready
+from fastnn.estimators._validation import (
+    Rows,
+    check_targets,
+    check_weights,
+    from_list,
+    in_engine_form,
+    is_ready,
+)
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -123,8 +130,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _check_training_set(
         self, X: Any, y: Any, sample_weight: Any, *, dtype: Any, reset: bool, incremental: bool = False
     ) -> Rows:
-        if incremental and not reset and sample_weight is None and self._is_ready(X, y):
-            return Rows(X, y.reshape(-1, 1), None)
+        if incremental and not reset and sample_weight is None:
+            quick = Rows(from_list(X, dtype), from_list(y, dtype), None)
+            if self._is_ready(quick.X, quick.y):
+                return quick._replace(y=quick.y.reshape(-1, 1))
         X, y = validate_data(
             self,
             X,

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from fastnn.estimators._base import BaseMLP
     from fastnn.estimators._callbacks import FitHooks
 
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
+    " preprocessed."
+)
+
 
 def train(
     model: BaseMLP, rows: Rows, held_out: Rows | None, network: Network, hooks: FitHooks | None
@@ -62,13 +67,11 @@ def train_once(model: BaseMLP, rows: Rows, network: Network) -> None:
     status = process.train(rows, epochs=1, on_epoch=None if monitor is None else monitor.on_epoch)
     if monitor is not None:
         monitor.finish(status)
-    try:
-        raise_if_not_finite(network)
-    except ValueError:
+    if status == "diverged":
         network.parameters[...] = before
         del process.history.loss[epochs:]
         process.restart()
-        raise
+        raise ValueError(NOT_FINITE)
     model._online = True
     _record(model, process, epochs)
 
@@ -84,10 +87,7 @@ def resume(model: BaseMLP, network: Network, saved: dict[str, Any]) -> Process:
 
 def raise_if_not_finite(network: Network) -> None:
     if not is_finite(network.parameters):
-        raise ValueError(
-            "Solver produced non-finite parameter weights. The input data may contain large values and need"
-            " to be preprocessed."
-        )
+        raise ValueError(NOT_FINITE)
 
 
 def _split(model: BaseMLP, rows: Rows) -> tuple[Rows, Rows]:

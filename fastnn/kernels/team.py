@@ -5,6 +5,7 @@ Every thread of a team makes the same call with its own rank, and kernels releas
 sums depend on the number of threads.
 """
 
+import _thread
 import ctypes
 import os
 import sys
@@ -187,11 +188,12 @@ class _Task:
         self.finished.release()
 
 
-def _work(tasks):
+def _work(tasks, ended):
     """Life of a thread: one task after the other, until there is None."""
     while (task := tasks.get()) is not None:
         task.run()
         del task  # while it waits, it keeps no arrays alive
+    ended.release()
 
 
 class Team:
@@ -210,7 +212,7 @@ class Team:
     def __init__(self, n_threads: int) -> None:
         self.n_threads = n_threads
         self._queues: list[SimpleQueue[Any]] = []
-        self._threads: list[threading.Thread] = []
+        self._ended: list[Any] = []  # locks that the threads release
         self._process = 0  # the one that has the threads
 
     def __enter__(self) -> "Team":
@@ -219,9 +221,10 @@ class Team:
     def __exit__(self, *exception: object) -> None:
         for queue in self._queues:
             queue.put(None)
-        for thread in self._threads:
-            thread.join()
-        self._queues, self._threads, self._process = [], [], 0
+        if self._process == os.getpid():
+            for ended in self._ended:
+                ended.acquire()
+        self._queues, self._ended, self._process = [], [], 0
 
     def run(self, function, *args) -> None:
         """Call function(rank, *args) on every rank; return when all have returned.
@@ -268,11 +271,12 @@ class Team:
         # A forked child has the objects but not the threads: it starts its own.
         if self._process == os.getpid():
             return
-        self._queues, self._threads = [], []
-        for rank in range(self.n_threads):
-            queue = SimpleQueue()
-            thread = threading.Thread(target=_work, args=(queue,), name=f"fastnn-{rank}", daemon=True)
-            thread.start()
+        self._queues, self._ended = [], []
+        for _ in range(self.n_threads):
+            queue, ended = SimpleQueue(), threading.Lock()
+            ended.acquire()
             self._queues.append(queue)
-            self._threads.append(thread)
+            # `threading.Thread` waits until its thread runs: 380 us for a team of two, this 160.
+            _thread.start_new_thread(_work, (queue, ended))
+            self._ended.append(ended)
         self._process = os.getpid()
