@@ -43,9 +43,10 @@ def check_seed(name: str, seed: Any) -> np.random.RandomState:
     """A RandomState from None, an int or a RandomState that draws as scikit-learn's do."""
     try:
         random = seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
-        if random.get_state(legacy=False)["bit_generator"] == "MT19937":
+        # Asking for its state takes 40 us.
+        if isinstance(random._bit_generator, np.random.MT19937):
             return random
-    except (TypeError, ValueError):
+    except (AttributeError, TypeError, ValueError):
         pass
     raise ValueError(f"{name} must be None, an int in [0, 2**32), or a RandomState on MT19937; got {seed!r}.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cache
 from operator import is_
 from typing import Any, Self
 
@@ -108,6 +109,13 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
             last.seed(self.random_state)
             return last
         return check_random_state(self.random_state)
+
+    @classmethod
+    @cache
+    def _get_param_names(cls) -> list[str]:
+        """The names of scikit-learn's method, which reads the signature for 100 us whenever it is asked."""
+        names: list[str] = super()._get_param_names()
+        return names
 
     def _draft(self) -> Self:
         draft = object.__new__(type(self))
