@@ -157,16 +157,17 @@ def output_loss(model, data, scratch, begin, panel, n_rows):
 @kernel(embed=True)
 def load_targets(data, scratch, begin, count):
     """targets[k, r] = y[order[begin + r], k] and the weights of the rows, 0 from `count` on."""
-    rows = panel_rows(scratch.tile)
-    one, n_targets = data.y.dtype.type(1), data.y.shape[1]
+    rows, y = panel_rows(scratch.tile), data.y
+    real = y.dtype.type
+    choose_rows(data.order, scratch, begin, begin + count)
     for r in range(rows):
-        scratch.weights[r] = 0
-    for r in range(rows):
-        row = data.order[begin + min(r, count - 1)]
-        if r < count:
-            scratch.weights[r] = data.weights[row] if data.weights.size else one
-        for k in range(n_targets):
-            scratch.targets[k * rows + r] = data.y[row, k]
+        scratch.weights[r] = real(1) if r < count else real(0)
+    if data.weights.size:
+        for r in range(count):
+            scratch.weights[r] = data.weights[scratch.rows[r]]
+    for k in range(y.shape[1]):
+        for r in range(rows):
+            scratch.targets[k * rows + r] = y[scratch.rows[r], k]
 
 
 @kernel(embed=True)
