@@ -119,9 +119,10 @@ def test_shards_cover_the_batch_and_are_few():
     for _, batch, plan in layouts():
         shards = -(-batch // plan.shard_rows)
         assert 1 <= shards <= layout.MAX_SHARDS
-        assert plan.shard_rows % plan.panel_rows == 0
+        # Whole vectors of rows, or the whole batch.
+        assert plan.shard_rows % (plan.panel_rows // layout.PANEL_VECTORS) == 0
 
 
 def test_tiles_are_no_larger_than_their_shard():
     for _, _, plan in layouts():
-        assert 1 <= plan.tile_panels <= plan.shard_rows // plan.panel_rows
+        assert 1 <= plan.tile_panels <= -(-plan.shard_rows // plan.panel_rows)

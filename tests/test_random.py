@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sklearn.utils
 
-from fastnn.kernels.random import random_interval, refill, shuffle
+from fastnn.kernels.random import random_interval, refill, shuffle, skip_shuffle
 
 
 def key_of(state):
@@ -30,6 +30,17 @@ def test_successive_shuffles_are_those_of_scikit_learn(n):
         shuffle(indices, key)
         np.testing.assert_array_equal(indices, expected)
     np.testing.assert_array_equal(key, key_of(state))
+
+
+@pytest.mark.parametrize("n", [1, 2, 16, 17, 33, 150, 1797, 65_537])
+def test_a_shuffle_that_is_skipped_leaves_the_same_state(n):
+    random = np.random.RandomState(n)
+    random.randint(0, 2**31, 300)  # somewhere in the middle of the words
+    key = key_of(random)
+    for _ in range(3):
+        skip_shuffle(n, key)
+        random.shuffle(np.arange(n))
+        np.testing.assert_array_equal(key, key_of(random))
 
 
 def test_shuffle_goes_on_from_a_state_in_the_middle_of_its_words():

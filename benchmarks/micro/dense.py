@@ -52,6 +52,12 @@ def backward(times, model, data, scratch, panels, n_rows):
 
 
 @numba.njit(nogil=True)
+def transpose(times, delta, delta_rows, ld, n_outputs):
+    for _ in range(times):
+        dense.transpose_panel(delta, delta_rows, ld, n_outputs)
+
+
+@numba.njit(nogil=True)
 def weight_gradients(times, model, data, scratch, panels, n_rows, gradient, chunks):
     for _ in range(times):
         for index in range(len(chunks)):
@@ -97,7 +103,8 @@ def report(name, seconds, flops=0.0):
 
 
 def phases(sizes, n_rows, activation):
-    architecture = Architecture(sizes, activation, output_activation="softmax", loss="cross_entropy")
+    output = "softmax" if sizes[-1] > 1 else "logistic"
+    architecture = Architecture(sizes, activation, output_activation=output, loss="cross_entropy")
     network, random = Network.initialize(architecture, seed=0, dtype=DTYPE), np.random.RandomState(0)
     plan = layout.make_layout(sizes, DTYPE, n_rows)
     n_rows = min(n_rows, plan.tile_panels * plan.panel_rows)
@@ -118,6 +125,10 @@ def phases(sizes, n_rows, activation):
     report(
         "backward, without weights", fastest(backward, *common), products - 2.0 * n_rows * sizes[0] * sizes[1]
     )
+    first = plan.layers[0]
+    ld, outputs = first[layout.LD], first[layout.OUTPUTS]
+    panel = [aligned_zeros((ld * plan.panel_rows,), DTYPE) for _ in range(2)]
+    report("- one panel of it, transposed", fastest(transpose, *panel, ld, outputs))
     report("weight gradients", fastest(weight_gradients, *common, vectors[0], plan.chunks), products)
     report("Adam", fastest(adam, vectors[1], vectors[0], vectors[2], vectors[3], hyper))
 

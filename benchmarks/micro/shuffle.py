@@ -1,4 +1,4 @@
-"""Nanoseconds a number of `kernels.random.shuffle`, beside NumPy's and a loop of masked draws.
+"""Nanoseconds a number of `kernels.random.shuffle`, `skip_shuffle`, NumPy's and a loop of masked draws.
 
 python benchmarks/micro/shuffle.py
 """
@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.random import random_interval, shuffle
+from fastnn.kernels.random import random_interval, shuffle, skip_shuffle
 
 
 @kernel
@@ -31,11 +31,12 @@ def best_time(call, repeats=20):
 if __name__ == "__main__":
     state = np.random.RandomState(0)
     key = np.append(*state.get_state()[1:3]).astype(np.uint32)
-    print("       n    fastnn   by draws      numpy   (ns a number)")
-    for n in (1000, 100_000, 1_000_000):
+    print("       n    fastnn    skipped   by draws      numpy   (ns a number)")
+    for n in (1000, 10_000, 100_000, 1_000_000):
         indices = np.arange(n)
         calls = (
             lambda indices=indices: shuffle(indices, key),
+            lambda n=n: skip_shuffle(n, key),
             lambda indices=indices: shuffle_by_draws(indices, key),
             lambda indices=indices: state.shuffle(indices),
         )

@@ -72,8 +72,8 @@ def number(typing, x, pair):
 def polynomial(typing, x, terms):
     """sum_k terms[0][k] x^k in float32, or the same of terms[1] in float64.
 
-    In pairs, pairs of pairs, and so on (Estrin, 1960): a chain of multiplications that wait for each other
-    fills the scheduler, and other numbers' have to wait outside. tanh 0.67 -> 0.50 ns (benchmarks/micro/elementary.py).
+    In pairs, pairs of pairs, and so on (Estrin, 1960): a long chain of multiplications that wait for each
+    other fills the scheduler. tanh 0.67 -> 0.50 ns a number (benchmarks/micro/elementary.py).
     """
 
     def generate(context, builder, sig, args):

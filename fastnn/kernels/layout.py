@@ -128,7 +128,7 @@ def make_layout(sizes, dtype, batch_rows):
     shards = min(batch_rows // SHARD_ROWS, batch_rows * numbers // (4 * n_parameters), MAX_SHARDS)
     panel_bytes = panel_rows * numbers * dtype.itemsize
     if shards > 1:
-        shard_rows = round_up(-(-batch_rows // shards), panel_rows)
+        shard_rows = round_up(-(-batch_rows // shards), lanes)
         tile_panels = min(max(2, SHARD_TILE_BYTES // panel_bytes), -(-shard_rows // panel_rows))
     else:
         shard_rows = round_up(batch_rows, panel_rows)

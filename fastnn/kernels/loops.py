@@ -39,7 +39,7 @@ from fastnn.kernels.sample import (
     sum_of_squares,
 )
 from fastnn.kernels.schedule import begin_batch, check_finite, end_batch, judge, next_batch
-from fastnn.kernels.simd import panel_rows
+from fastnn.kernels.simd import lanes, panel_rows
 from fastnn.kernels.sparse import is_sparse, read_row
 from fastnn.kernels.state import (
     ALPHA,
@@ -56,7 +56,6 @@ from fastnn.kernels.state import (
     N_ROWS,
     N_SHARDS,
     RATE,
-    SHARD_ROWS,
     SHRINK,
     SOLVER,
     SQUARES,
@@ -91,6 +90,12 @@ def choose_team(control, n_threads):
     control.ints[TEAM] = n_threads - 1 if was_late(control.barrier) and n_threads > 1 else n_threads
 
 
+@kernel
+def share(total, index, parts):
+    """Where part `index` of `total` things begins and ends, if `parts` share them."""
+    return total * index // parts, total * (index + 1) // parts
+
+
 @kernel(embed=True)
 def scratch_of(work, tile, rank):
     """What thread `rank` works in, in the tile with this number."""
@@ -108,16 +113,17 @@ def scratch_of(work, tile, rank):
 @kernel(embed=True)
 def shard_gradient(model, data, scratch, losses, gradient, chunks, first, last):
     """Gradient (P,) of the rows order[first:last], tile by tile; returns their sum of weight * loss."""
-    rows = panel_rows(scratch.tile)
-    tile_rows, total = losses.size * rows, 0.0
-    for begin in range(first, last, tile_rows):
-        count = min(tile_rows, last - begin)
-        panels = (count + rows - 1) // rows
-        forward_backward(model, data, scratch, begin, count, (0, panels), losses)
-        for panel in range(panels):
+    rows, total = panel_rows(scratch.tile), 0.0
+    panels = (last - first + rows - 1) // rows
+    tiles = (panels + losses.size - 1) // losses.size
+    for tile in range(tiles):
+        start, stop = share(panels, tile, tiles)
+        begin, count = first + start * rows, min(stop * rows, last - first) - start * rows
+        forward_backward(model, data, scratch, begin, count, (0, stop - start), losses)
+        for panel in range(stop - start):
             total += losses[panel]
         for chunk in range(chunks.shape[0]):
-            chunk_gradient(model, data, chunks[chunk], scratch, gradient, begin, count, begin == first)
+            chunk_gradient(model, data, chunks[chunk], scratch, gradient, begin, count, tile == 0)
     return total
 
 
@@ -129,20 +135,20 @@ def shared_gradient(rank, n_threads, model, moments, data, work, control):
     scratch, chunks = scratch_of(work, 0, rank), control.chunks
     rows, ints = panel_rows(scratch.tile), control.ints
     first, last = ints[CURSOR], min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
-    losses, tile_rows = work.losses[0], work.losses.shape[1] * rows
-    for begin in range(first, last, tile_rows):
-        count = min(tile_rows, last - begin)
-        panels = (count + rows - 1) // rows
-        mine = (panels * rank // n_threads, panels * (rank + 1) // n_threads)
+    losses, panels = work.losses[0], (last - first + rows - 1) // rows
+    tiles = (panels + losses.size - 1) // losses.size
+    for tile in range(tiles):
+        start, stop = share(panels, tile, tiles)
+        begin, count = first + start * rows, min(stop * rows, last - first) - start * rows
+        mine = share(stop - start, rank, n_threads)
         forward_backward(model, data, scratch, begin, count, mine, losses)
         meet(control, n_threads)
         if rank == 0:
-            for panel in range(panels):
+            for panel in range(stop - start):
                 control.reals[BATCH_LOSS] += losses[panel]
-        for chunk in range(len(chunks) * rank // n_threads, len(chunks) * (rank + 1) // n_threads):
-            chunk_gradient(
-                model, data, chunks[chunk], scratch, moments.gradients[0], begin, count, begin == first
-            )
+        begun, ended = share(len(chunks), rank, n_threads)
+        for chunk in range(begun, ended):
+            chunk_gradient(model, data, chunks[chunk], scratch, moments.gradients[0], begin, count, tile == 0)
         meet(control, n_threads)
 
 
@@ -153,11 +159,12 @@ def batch_gradient(rank, n_threads, model, moments, data, work, control):
     if ints[N_SHARDS] == 1:
         shared_gradient(rank, n_threads, model, moments, data, work, control)
         return
-    scratch = scratch_of(work, rank, rank)
-    last = min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
+    scratch, unit = scratch_of(work, rank, rank), lanes(model.params)
+    first, last = ints[CURSOR], min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
+    vectors = (last - first + unit - 1) // unit
     for shard in range(rank, ints[N_SHARDS], n_threads):
-        begin = ints[CURSOR] + shard * ints[SHARD_ROWS]
-        end = min(begin + ints[SHARD_ROWS], last)
+        start, stop = share(vectors, shard, ints[N_SHARDS])
+        begin, end = first + start * unit, min(first + stop * unit, last)
         control.shard_losses[shard] = shard_gradient(
             model, data, scratch, work.losses[rank], moments.gradients[shard], control.chunks, begin, end
         )
@@ -186,7 +193,8 @@ def update_range(solver, params, moments, n_shards, first, last, hyper):
 def update_chunks(rank, n_threads, model, moments, control):
     """One step on this thread's chunks; the squares of their weights are kept for the reported loss."""
     chunks, solver, n_shards = control.chunks, control.ints[SOLVER], control.ints[N_SHARDS]
-    for index in range(len(chunks) * rank // n_threads, len(chunks) * (rank + 1) // n_threads):
+    begun, ended = share(len(chunks), rank, n_threads)
+    for index in range(begun, ended):
         chunk = chunks[index]
         layer = model.layers[chunk[CHUNK_LAYER]]
         first = layer[WEIGHTS_AT] + chunk[CHUNK_FIRST] * layer[LD]

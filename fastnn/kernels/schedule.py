@@ -5,7 +5,7 @@ from math import isfinite, sqrt
 from fastnn.kernels import optimizers as hyper
 from fastnn.kernels.codes import ADAM, ADAPTIVE, INVSCALING
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.random import shuffle
+from fastnn.kernels.random import shuffle, skip_shuffle
 from fastnn.kernels.state import (
     ALPHA,
     AWAITS_SCORE,
@@ -65,8 +65,12 @@ def begin_batch(data, moments, control):
     while ints[BUDGET] > 0 and ints[STATUS] == RUNNING:
         if ints[CURSOR] == 0:
             reals[EPOCH_LOSS], reals[SQUARES] = 0.0, -1.0
-            if ints[SHUFFLE]:
+            # A full batch has no order: its rows stay where they lie, which is 100 of 1100 us for 10,000 rows
+            # of 4-32-16-4, and the draws are the same.
+            if ints[SHUFFLE] and ints[BATCH] < ints[N_ROWS]:
                 shuffle(data.order, control.key)
+            elif ints[SHUFFLE]:
+                skip_shuffle(ints[N_ROWS], control.key)
         stop = min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
         weight = batch_weight(data, ints[CURSOR], stop)
         if weight > 0:
