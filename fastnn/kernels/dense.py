@@ -31,22 +31,31 @@ def product(weights, across, along, bias, x, z, n_outputs, first, last):
 
     x (I, R), z (O, R), bias (O,); forward has the strides (1, ld), the gradient by the inputs (ld, 1).
     """
-    rows = panel_rows(x)
+    # Two inputs a turn: 2 to 5 % less time for 64 inputs, 20 to 30 % for 4 (benchmarks/micro/dense.py).
+    rows, even = panel_rows(x), last - (last - first) % 2
     for o in range(0, n_outputs, 4):
         block = block_broadcast(bias, 4, 2, o) if first == 0 else block_load(z, 4, 2, o * rows, rows)
-        for i in range(first, last):
-            block = block_multiply_add(block, weights, o * across + i * along, across, x, i * rows)
+        for i in range(first, even, 2):
+            at = o * across + i * along
+            block = block_multiply_add(block, weights, at, across, x, i * rows)
+            block = block_multiply_add(block, weights, at + along, across, x, (i + 1) * rows)
+        if even < last:
+            block = block_multiply_add(block, weights, o * across + even * along, across, x, even * rows)
         block_store(block, z, o * rows, rows)
 
 
 @kernel
 def narrow_product(weights, across, along, bias, x, z, n_outputs, first, last):
     """`product` for the first half of the panel's rows: a last panel of few rows costs half."""
-    rows = panel_rows(x)
+    rows, even = panel_rows(x), last - (last - first) % 2
     for o in range(0, n_outputs, 8):
         block = block_broadcast(bias, 8, 1, o) if first == 0 else block_load(z, 8, 1, o * rows, rows)
-        for i in range(first, last):
-            block = block_multiply_add(block, weights, o * across + i * along, across, x, i * rows)
+        for i in range(first, even, 2):
+            at = o * across + i * along
+            block = block_multiply_add(block, weights, at, across, x, i * rows)
+            block = block_multiply_add(block, weights, at + along, across, x, (i + 1) * rows)
+        if even < last:
+            block = block_multiply_add(block, weights, o * across + even * along, across, x, even * rows)
         block_store(block, z, o * rows, rows)
 
 
