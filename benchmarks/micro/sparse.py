@@ -3,7 +3,8 @@
     python benchmarks/micro/sparse.py
 
 The engine changes over where a place is filled with a probability of sparse.DENSE_ENOUGH; here both sides of
-it are timed, beside the same rows as a dense array.
+it are timed, beside the same rows as a dense array. Before that, memory and time for a table that would
+fill 4 GB if it were dense.
 """
 
 import time
@@ -11,13 +12,14 @@ import time
 import numpy as np
 import scipy.sparse
 
+from benchmarks.machine import forget_peak, peak_memory
 from fastnn.architecture import Architecture
 from fastnn.network import Network
 from fastnn.optimizers import Adam
 from fastnn.training import Trainer
 
 
-def seconds(X, y, turns=5):
+def seconds(X, y, turns=5, **options):
     architecture = Architecture((X.shape[1], 100, 10), output_activation="softmax", loss="cross_entropy")
     trainer = Trainer(
         Network.initialize(architecture, seed=0),
@@ -25,7 +27,7 @@ def seconds(X, y, turns=5):
         random_state=0,
         tol=0,
         n_iter_no_change=np.inf,
-        n_threads=1,
+        **({"n_threads": 1} | options),
     )
     trainer.run(X, y, epochs=1)
     times = []
@@ -36,7 +38,24 @@ def seconds(X, y, turns=5):
     return min(times)
 
 
+def large(rows=200_000, inputs=5000, entries=25):
+    """Megabytes of a CSR matrix, of the peak of training beyond it, and seconds an epoch."""
+    random = np.random.default_rng(0)
+    columns = random.integers(0, inputs, rows * entries, dtype=np.int32)
+    starts = np.arange(0, columns.size + 1, entries, dtype=np.int32)
+    X = scipy.sparse.csr_matrix((random.random(columns.size, np.float32), columns, starts), (rows, inputs))
+    X.sum_duplicates()
+    y = random.integers(0, 10, rows)
+    seconds(X[:1000], y[:1000])  # loads the machine code
+    forget_peak()
+    before, seconds_an_epoch = peak_memory(), seconds(X, y, turns=1, batch_size=200, n_threads=None)
+    size = X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
+    return size / 1e6, (peak_memory() - before) / 1e6, seconds_an_epoch
+
+
 if __name__ == "__main__":
+    table, beyond, epoch = large()
+    print(f"{table:.0f} MB of entries, {beyond:.0f} MB beyond them at the peak, {epoch:.2f} s an epoch")
     y = np.random.RandomState(0).randint(0, 10, 4000)
     print("density   sparse     dense   sparse / dense")
     for density in (0.01, 0.03, 0.06, 0.09, 0.11, 0.2, 0.4):
