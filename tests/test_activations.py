@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from fastnn.kernels.activations import activate, multiply_derivative, softmax_panel
+from fastnn.kernels.activations import activate, multiply_derivative, softmax_panel, softmax_row
 from fastnn.kernels.codes import ACTIVATIONS, RELU
 
 DTYPES = [np.float32, np.float64]
@@ -97,6 +97,22 @@ def test_softmax_is_the_formula_for_every_shape(n_outputs, dtype):
         expected = reference.softmax(z.astype(float).T).T
         np.testing.assert_allclose(values.reshape(z.shape), expected, rtol=rtol, atol=np.finfo(dtype).tiny)
         assert_guarded(whole)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_outputs", [2, 3, 7, 8, 10, 16, 17, 100])
+def test_softmax_of_one_row_clears_its_padding(n_outputs, dtype):
+    z = np.random.default_rng(3).normal(scale=5, size=n_outputs).astype(dtype)
+    padding = np.full(-n_outputs % 16, 1e30, dtype)  # larger than any output: it must not count
+    values, whole = guarded(np.append(z, padding))
+    softmax_row(values, n_outputs)
+    rtol = (np.ptp(z) + 10) * float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(values[:n_outputs], reference.softmax(z.astype(float)[None])[0], rtol=rtol)
+    np.testing.assert_array_equal(values[n_outputs:], 0)
+    assert_guarded(whole)
+    huge = np.array([1e30, -1e30, 0, 0], dtype)
+    softmax_row(huge, 2)
+    np.testing.assert_array_equal(huge, [1, 0, 0, 0])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

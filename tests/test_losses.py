@@ -6,7 +6,7 @@ import reference
 
 from fastnn.kernels.activations import activate, softmax_panel
 from fastnn.kernels.codes import ACTIVATIONS, LOSSES, SOFTMAX
-from fastnn.kernels.losses import loss_and_delta
+from fastnn.kernels.losses import cross_entropy_row, loss_and_delta
 
 DTYPES = [np.float32, np.float64]
 ROWS = [1, 2, 15, 16, 17, 63, 64, 65, 200]
@@ -77,6 +77,20 @@ def test_value_and_delta_are_the_formula_for_every_shape(loss, output_activation
             value_expected, delta_expected = expected(loss, output_activation, a, y, weights)
             np.testing.assert_allclose(value, value_expected, rtol=60 * eps, atol=60 * eps * width)
             np.testing.assert_allclose(delta, delta_expected, rtol=20 * eps, atol=20 * eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_one_row_costs_what_a_panel_of_one_row_costs(dtype):
+    rng = np.random.default_rng(5)
+    for n_outputs in WIDTHS[1:]:
+        a, y = draw(rng, "cross_entropy", "softmax", (n_outputs, 1), dtype)
+        expected, delta = run("cross_entropy", "softmax", a, y, np.ones(1, dtype))
+        padded, found = np.append(a, np.zeros(3, dtype)), np.full(n_outputs + 3, np.nan, dtype)
+        assert cross_entropy_row(padded, int(y[0]), found) == expected
+        np.testing.assert_array_equal(found, np.append(delta, np.zeros(3)))
+    certain, found = np.array([1, 0], dtype), np.zeros(2, dtype)
+    loss = cross_entropy_row(certain, 1, found)
+    assert loss == pytest.approx(-np.log(np.finfo(dtype).eps), rel=1e-6)
 
 
 @pytest.mark.parametrize(("loss", "output_activation"), PAIRS)

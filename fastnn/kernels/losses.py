@@ -34,6 +34,16 @@ def class_cross_entropy(a, classes, weights, delta, n_outputs, width):
 
 
 @kernel
+def cross_entropy_row(a, own, delta):
+    """-log a[own];  delta[o] = a[o] - [o == own].  a, delta (ld,), one row with its padding."""
+    real, epsilon = a.dtype.type, number(a[0], EPSILON)
+    for o in range(a.size):
+        delta[o] = a[o]
+    delta[own] -= real(1)
+    return float(-log(max(min(a[own], real(1) - epsilon), epsilon)))
+
+
+@kernel
 def loss_and_delta(loss, output_activation, a, targets, weights, delta, n_outputs, width):
     """Return sum_r w[r] loss(a[:, r], y[:, r]);  delta[o, r] = w[r] dloss/dz[o, r].  targets (O, R).
 

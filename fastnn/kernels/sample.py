@@ -6,8 +6,8 @@ updates V: the penalty is a factor on `shrink` (Bottou, Stochastic gradient desc
 5.1), and the sum of squares, which the reported loss needs, follows from what the sample computes anyway.
 """
 
-from fastnn.kernels.activations import activate, multiply_derivative, softmax_panel
-from fastnn.kernels.codes import RELU, SOFTMAX
+from fastnn.kernels.activations import activate, multiply_derivative, softmax_row
+from fastnn.kernels.codes import CROSS_ENTROPY, RELU, SOFTMAX
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import (
     BIAS_AT,
@@ -20,7 +20,7 @@ from fastnn.kernels.layout import (
     X_AT,
     Z_AT,
 )
-from fastnn.kernels.losses import loss_and_delta
+from fastnn.kernels.losses import cross_entropy_row, loss_and_delta
 from fastnn.kernels.simd import (
     SQUARE,
     block_add_products,
@@ -139,7 +139,7 @@ def forward_sample(model, tile, inputs, shrink):
         if index < n_layers - 1:
             activate(hidden, z[:outputs])
         elif output == SOFTMAX:
-            softmax_panel(z, outputs, 1)
+            softmax_row(z, outputs)
         else:
             activate(output, z[:outputs])
 
@@ -150,6 +150,8 @@ def output_sample(model, tile, targets, one):
     layer = model.layers[model.layers.shape[0] - 1]
     a = tile[layer[Z_AT] : layer[Z_AT] + layer[LD]]
     delta = tile[layer[DELTA_AT] : layer[DELTA_AT] + layer[LD]]
+    if model.codes[2] == CROSS_ENTROPY and model.codes[1] == SOFTMAX:
+        return cross_entropy_row(a, int(targets[0]), delta)
     return loss_and_delta(model.codes[2], model.codes[1], a, targets, one, delta, layer[OUTPUTS], 1)
 
 
