@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from fastnn import SGD, Adam, Architecture, MLPClassifier, MLPRegressor, Network, Trainer
+from fastnn import SGD, Adam, Architecture, MLPClassifier, MLPRegressor, Network, Trainer, checks
 
 X = np.arange(15.0, dtype=np.float32).reshape(3, 5) / 15
 
@@ -103,3 +103,17 @@ def test_epochs_beyond_an_int64_are_as_good_as_for_ever():
 def test_wrong_kinds_are_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [0, 1, 7, checks.SMALL, checks.SMALL + 1, 100_003])
+def test_finite_numbers_are_told_from_others_whatever_their_size(size, dtype):
+    numbers = np.full(size, np.finfo(dtype).max, dtype)  # neither their sum nor their squares are finite
+    assert checks.is_finite(numbers)
+    assert checks.is_finite(numbers[::-2])
+    for bad in (np.nan, np.inf, -np.inf) if size else ():
+        spoilt = np.zeros(size, dtype)
+        spoilt[size // 2] = bad
+        assert not checks.is_finite(spoilt)
+        spoilt[0] = -bad  # infinities that cancel out
+        assert not checks.is_finite(spoilt)
