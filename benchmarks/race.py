@@ -22,7 +22,7 @@ from benchmarks.rivals import RIVALS, get
 
 ROOT = Path(__file__).parents[1]
 PROBE_SECONDS = 0.05  # for the matrix product beside each repetition
-# Thread pools look for work for some milliseconds after their last piece: the next library must not run
+# Thread pools look for work after their last piece, OpenBLAS's for 0.1 s: the next library must not run
 # beside them.
 REST_SECONDS = 0.3
 Say = Callable[[str], None]

@@ -63,7 +63,7 @@ def check_threads(n_threads: Any) -> int | None:
 def is_finite(array: NDArray[Any]) -> bool:
     """Whether all numbers are finite, without an array of flags."""
     # A product of many numbers wakes OpenBLAS's threads, and they keep their cores busy for 0.1 s afterwards:
-    # a fit of 13 ms on two threads took 30 beside them (benchmarks/micro/busy.py).
+    # a fit of 13 ms on two threads took 38 beside them (benchmarks/micro/busy.py).
     if array.size <= SMALL:
         total = np.vdot(array, array)
     else:

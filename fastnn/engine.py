@@ -14,13 +14,12 @@ from fastnn import kernels
 from fastnn.threads import usable_threads
 
 ALIGNMENT = 64  # bytes: no vector crosses a cache line
-# Floating point operations that cost as much as one more thread costs a step. Work W on n threads takes W / n
-# + c n, the least at n = sqrt(W / c); two threads then gain 1.2 to 1.5 from 1.2e6 on
-# (benchmarks/micro/threads.py).
+# Floating point operations that take as long as one more thread delays a step. Work W on n threads takes
+# W / n + c n, the least at n = sqrt(W / c): two threads from 1e6 on (benchmarks/micro/threads.py).
 STEP_WORK_PER_THREAD = 2.5e5
 # Of a prediction, where threads don't wait for each other.
 PREDICT_WORK_PER_THREAD = 2e7
-# Looks at a barrier (0.3 us each) before a thread counts as late: 1 ms, or the whole step at 20 GFLOP/s.
+# Looks at a barrier (0.3 us each) before a thread counts as late: 1 ms, or its share of a step at 20 GFLOP/s.
 LONG_WAIT, WORK_PER_LOOK = 3000, 6000.0
 PREDICT_ROWS = 256
 # What a dense table has in place of CSR arrays.
@@ -132,7 +131,9 @@ class Predictor:
 
 def plain(X: Any, dtype: np.dtype[Any]) -> bool:
     """Whether X is a matrix that machine code for this dtype may read."""
-    return isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype == dtype and X.flags.c_contiguous
+    if not isinstance(X, np.ndarray) or X.ndim != 2 or X.dtype != dtype:
+        return False
+    return X.flags.c_contiguous and X.flags.aligned
 
 
 def count_threads(worth: float, requested: int | None) -> int:

@@ -62,7 +62,7 @@ class Trainer:
     batch_size : 'auto', 'full' or int
         'auto' is 200 rows, 'full' gradient descent on all rows, 1 stochastic gradient descent.
     shuffle : bool
-        Shuffle the rows before each epoch.
+        Shuffle the rows before each epoch. A full batch keeps its order; the numbers are drawn all the same.
     random_state : None, int or RandomState
         Source of the shuffles.
     tol, n_iter_no_change : float, int or inf

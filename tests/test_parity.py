@@ -225,6 +225,30 @@ def test_partial_fit_on_lists_is_partial_fit_on_arrays(task, dtype):
         assert_same(*models, X)
 
 
+@pytest.mark.parametrize("as_list", [False, True])
+@pytest.mark.parametrize("task", ["multiclass", "one output"])
+def test_partial_fit_on_sparse_rows(task, as_list):
+    X, y = data(task)
+    models = pair(task, max_iter=2)
+    for model in models:
+        recorded(model.fit, X, y)
+        for rows in (slice(0, 1), slice(1, 40)):
+            model.partial_fit(sparse.csr_matrix(X[rows]), y[rows].tolist() if as_list else y[rows])
+    assert_same(*models, X)
+
+
+def test_rows_that_are_not_aligned_are_copied():
+    X, y = data("multiclass")
+    models = pair("multiclass", max_iter=2)
+    shifted = np.frombuffer(b"." + X.tobytes(), np.uint8)[1:].view(X.dtype).reshape(X.shape)
+    assert not shifted.flags.aligned
+    assert_same_training(models, shifted, y)
+    for model in models:
+        model.partial_fit(shifted[:1], y[:1])
+        model.partial_fit(shifted[1:2], y[1:2])
+    assert_same(*models, shifted)
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_partial_fit_after_fit_with_weights(solver):
     X, y = data("multiclass")

@@ -67,6 +67,18 @@ def test_all_ranks_run_at_the_same_time():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a thread its core")
+def test_where_cores_may_not_be_chosen_a_thread_works_where_it_is(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    cores = []
+    for _ in range(3):
+        leave_shared_core(cores)
+    assert len(cores) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a thread its core")
 def test_a_thread_leaves_a_core_that_is_taken_and_may_go_anywhere_afterwards():
     allowed = os.sched_getaffinity(0)
     cores = []
@@ -193,19 +205,26 @@ def interrupt_at(number):
 
     sys.settrace(trace)
 
-with module.Team(2) as team:
-    check_exchange(team, 1)
+def until_none_comes(exchange):
     for number in itertools.count(1):
         try:
             interrupt_at(number)
-            check_exchange(team, 1)
+            exchange()
         except KeyboardInterrupt:
             continue
         finally:
             sys.settrace(None)
-        break
+        return number
+
+def whole_life():
+    with module.Team(2) as team:
+        check_exchange(team, 1)
+
+with module.Team(2) as team:
     check_exchange(team, 1)
-raise SystemExit(number < 100)
+    enough = until_none_comes(lambda: check_exchange(team, 1)) >= 100
+    check_exchange(team, 1)
+raise SystemExit(not enough or until_none_comes(whole_life) < 200)
 """
 
 FORK = """
@@ -251,6 +270,14 @@ class TestUsableThreads:
     def test_limits_in_the_environment(self, limit, expected, monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", limit)
         assert usable_threads() == expected
+
+    def test_a_changed_limit_is_counted_anew(self, monkeypatch):
+        monkeypatch.undo()
+        for name in threads.LIMITS:
+            monkeypatch.delenv(name, raising=False)
+        for limit in ("1", "2", "1"):
+            monkeypatch.setenv("LOKY_MAX_CPU_COUNT", limit)
+            assert usable_threads() == joblib.cpu_count()
 
     def test_zero_threads_are_refused(self):
         with pytest.raises(ValueError, match="n_threads"):

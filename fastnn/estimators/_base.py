@@ -111,11 +111,14 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         return check_random_state(self.random_state)
 
     @classmethod
-    @cache
     def _get_param_names(cls) -> list[str]:
-        """The names of scikit-learn's method, which reads the signature for 100 us whenever it is asked."""
-        names: list[str] = super()._get_param_names()
-        return names
+        return list(cls._read_param_names())
+
+    @classmethod
+    @cache
+    def _read_param_names(cls) -> tuple[str, ...]:
+        """scikit-learn reads the signature for 100 us whenever it is asked."""
+        return tuple(super()._get_param_names())
 
     def _draft(self) -> Self:
         draft = object.__new__(type(self))

@@ -45,7 +45,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     max_iter : int, default=200
         Epochs ('sgd', 'adam') or iterations ('lbfgs') at most.
     shuffle : bool, default=True
-        Draw the rows in a new order every epoch.
+        Draw the rows in a new order every epoch. A full batch keeps its order.
     random_state : int, RandomState or None, default=None
         Seeds the weights, the validation split and the order of the rows.
     tol : float, default=0.0001
@@ -221,9 +221,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return None
         if type(y) is not np.ndarray or y.ndim != 1 or "feature_names_in_" in self.__dict__:
             return None
-        if len(y) != len(X) or y.dtype.kind != self.classes_.dtype.kind or y.dtype.kind not in "iub":
-            return None
         if not is_ready(X, network.dtype, network.architecture.layer_sizes[0]):
+            return None
+        if len(y) != len(X) or y.dtype.kind != self.classes_.dtype.kind or y.dtype.kind not in "iub":
             return None
         numbers = self.classes_.searchsorted(y)
         if not (self.classes_.take(numbers, mode="clip") == y).all():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import kernels
+from fastnn.checks import check_seed
 from fastnn.estimators._validation import Rows, clip_batch_size
 from fastnn.network import Network, views
 from fastnn.optimizers import SGD, Adam
@@ -32,7 +33,7 @@ class Process(Trainer):
         state = kernels.state
         self.batch_size = clip_batch_size(model.batch_size, n_rows)
         self.shuffle = model.shuffle
-        self.random_state = model._random_state
+        self.random_state = check_seed("random_state", model._random_state)
         self._reals[state.ALPHA] = model.alpha
         self._reals[state.TOL] = model.tol
         self._ints[state.PATIENCE] = min(model.n_iter_no_change, sys.maxsize)

@@ -61,8 +61,8 @@ def from_list(values: Any, dtype: Any = None) -> Any:
 
 
 def in_engine_form(X: Any) -> Any:
-    """X as the kernels read it: dense rows, or CSR without duplicate entries."""
-    return canonical(X) if issparse(X) else X
+    """X as the kernels read it: dense aligned rows, or CSR without duplicate entries."""
+    return canonical(X) if issparse(X) else np.require(X, requirements="A")
 
 
 def check_rows(model: Any, X: Any, network: Network) -> Any:
@@ -82,6 +82,7 @@ def check_targets(y: Any, dtype: Any) -> Any:
         targets = np.asarray(y).astype(dtype, order="C", copy=False)
     if targets.dtype != y.dtype and not np.isfinite(targets).all():
         raise ValueError(f"y contains values that are too large for {np.dtype(dtype).name}.")
+    targets = np.require(targets, requirements="A")
     return targets.reshape(-1, 1) if targets.ndim == 1 else targets
 
 

@@ -73,7 +73,7 @@ def polynomial(typing, x, terms):
     """sum_k terms[0][k] x^k in float32, or the same of terms[1] in float64.
 
     In pairs, pairs of pairs, and so on (Estrin, 1960): a long chain of multiplications that wait for each
-    other fills the scheduler. tanh 0.67 -> 0.50 ns a number (benchmarks/micro/elementary.py).
+    other fills the scheduler. tanh 0.73 -> 0.60 ns a number (benchmarks/micro/elementary.py).
     """
 
     def generate(context, builder, sig, args):

@@ -48,7 +48,9 @@ class Layout(NamedTuple):
     panel_rows: int  # R
     tile_panels: int
     tile_numbers: int  # size of a tile of activations, deltas and transposed deltas
-    shard_rows: int  # rows whose gradients are summed apart; all rows of a batch where threads share a tile
+    shard_rows: (
+        int  # most rows of a shard, which has a gradient of its own; the batch if threads share a tile
+    )
 
 
 def round_up(number, multiple):

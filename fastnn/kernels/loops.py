@@ -73,8 +73,8 @@ SMALLEST_SHRINK, LARGEST_DECAY = 1e-3, 0.5
 
 @kernel(embed=True)
 def meet(control, n_threads):
-    """A barrier inside a step, where nobody waits longer than the step's work takes, unless a thread has lost
-    its core to another program.
+    """A barrier inside a step, where nobody waits longer than a thread's share of it takes, unless another
+    thread has lost its core to something else.
     """
     if barrier(control.barrier, n_threads) > control.ints[LONG_WAIT]:
         note_late(control.barrier)
@@ -82,10 +82,11 @@ def meet(control, n_threads):
 
 @kernel(embed=True)
 def choose_team(control, n_threads):
-    """One thread fewer for the rest of the call if one came late; the others do its work, to the same bits.
+    """One thread fewer for the rest of the call if one came late, always the last: the others do its work, to
+    the same bits, and whoever shares its core with another one finds a free one.
 
-    Whoever shares a core with a thread that never sleeps (OpenBLAS's wait so for 0.1 s after a product) gets
-    it back after 4 ms only: a fit of 13 ms took 120, and takes 30 with this (benchmarks/micro/busy.py).
+    Beside a thread that never sleeps (OpenBLAS's wait so for 0.1 s after a product) a core is lost for 4 ms
+    at a barrier: a fit of 13 ms took 120, and takes 38 with this (benchmarks/micro/busy.py).
     """
     control.ints[TEAM] = n_threads - 1 if was_late(control.barrier) and n_threads > 1 else n_threads
 

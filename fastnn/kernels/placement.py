@@ -5,6 +5,7 @@ two threads share a core while another one idles: a fit of 20 ms could be over b
 which core a thread runs and lets it leave; elsewhere nothing is done.
 """
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -19,14 +20,21 @@ if sys.platform == "linux":
         free to move it again.
         """
         core = _library.sched_getcpu()
-        if core in taken:
-            allowed = os.sched_getaffinity(0)
-            free = allowed.difference(taken)
-            if free:
-                os.sched_setaffinity(0, free)
-                core = _library.sched_getcpu()
-                os.sched_setaffinity(0, allowed)
+        # Where a process may not choose its cores, it works where it is.
+        with contextlib.suppress(OSError):
+            if core in taken:
+                core = _move(os.sched_getaffinity(0), taken)
         taken.append(core)
+
+    def _move(allowed, taken):
+        """Go to another one of the allowed cores, if there is one; returns the core."""
+        free = allowed.difference(taken)
+        if free:
+            os.sched_setaffinity(0, free)
+        try:
+            return _library.sched_getcpu()
+        finally:
+            os.sched_setaffinity(0, allowed)
 
 else:
 

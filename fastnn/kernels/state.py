@@ -19,7 +19,7 @@ import numpy as np
     STEP,  # updates done
     SOLVER,
     SCHEDULE,
-    SHUFFLE,  # 1: shuffle the order at the start of each epoch
+    SHUFFLE,  # 1: shuffle the order at the start of each epoch; for a full batch, only draw
     PATIENCE,  # epochs without improvement that are tolerated
     NO_IMPROVEMENT,  # epochs without improvement so far
     MONITOR,  # LOSS, or SCORE that Python writes to reals[MONITORED]
@@ -28,7 +28,7 @@ import numpy as np
     BUDGET,  # batches that this call may still do
     GO,  # 1 while the threads have a batch to do
     N_SHARDS,  # of the batch at hand
-    SHARD_ROWS,
+    SHARD_ROWS,  # most rows of a shard
     RATE_CUTS,  # times that the adaptive schedule has divided the rate
     TEAM,  # threads that do the batch at hand
     LONG_WAIT,  # looks at a barrier beyond which another thread counts as late

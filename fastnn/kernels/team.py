@@ -190,10 +190,12 @@ class _Task:
 
 def _work(tasks, ended):
     """Life of a thread: one task after the other, until there is None."""
-    while (task := tasks.get()) is not None:
-        task.run()
-        del task  # while it waits, it keeps no arrays alive
-    ended.release()
+    try:
+        while (task := tasks.get()) is not None:
+            task.run()
+            del task  # while it waits, it keeps no arrays alive
+    finally:
+        ended.release()
 
 
 class Team:
