@@ -154,7 +154,7 @@ class Session:
         batch_rows: int,
         n_threads: int | None = None,
     ) -> None:
-        dtype, state = params.dtype, kernels.state
+        dtype = params.dtype
         self.batch_rows = batch_rows
         layout = kernels.layout.make_layout(sizes, dtype, batch_rows)
         shards = -(-batch_rows // layout.shard_rows)
@@ -173,23 +173,22 @@ class Session:
         self.shard_losses = np.zeros(shards)
         self.layout = layout
         self.barrier = kernels.team.new_barrier()
-        self.shard_rows = layout.shard_rows
-        self._state = state
         self._args: tuple[Any, ...] = ()
         self._code: Any = None
 
     def control(
         self, ints: NDArray[Any], reals: NDArray[Any], loss_curve: NDArray[Any], key: NDArray[Any]
     ) -> Any:
-        ints[self._state.SHARD_ROWS] = self.shard_rows
-        ints[self._state.BATCH] = self.batch_rows
-        ints[self._state.LONG_WAIT] = self._long_wait
-        return self._state.Control(
+        state = kernels.state
+        ints[state.SHARD_ROWS] = self.layout.shard_rows
+        ints[state.BATCH] = self.batch_rows
+        ints[state.LONG_WAIT] = self._long_wait
+        return state.Control(
             ints, reals, loss_curve, key, self.layout.chunks, self.squares, self.shard_losses, self.barrier
         )
 
     def moments(self, first: NDArray[Any], second: NDArray[Any]) -> Any:
-        return self._state.Moments(self.gradients, first, second, self.hyper)
+        return kernels.state.Moments(self.gradients, first, second, self.hyper)
 
     def bind(self, moments: Any, data: Any, control: Any) -> None:
         """Make ready for `advance`: the arguments are checked once a run, not once a slice.

@@ -10,6 +10,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
 from fastnn.checks import canonical, is_finite
+from fastnn.engine import plain
 from fastnn.network import Network
 
 
@@ -32,12 +33,9 @@ def is_ready(X: Any, dtype: Any, n_features: int) -> bool:
     """Whether X can go to the engine as it is: this takes 1 µs on one row, the full validation 60 to 100."""
     return (
         type(X) is np.ndarray
-        and X.dtype == dtype
-        and X.ndim == 2
+        and plain(X, dtype)
         and X.shape[1] == n_features
         and X.shape[0] > 0
-        and X.flags.c_contiguous
-        and X.flags.aligned
         and is_finite(X)
     )
 

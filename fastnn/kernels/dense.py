@@ -20,7 +20,7 @@ from fastnn.kernels.simd import (
 )
 
 # Inputs that are summed before the next panel takes its turn: their weights stay in L1 or L2.
-# 1024 -> 1024 at 128 rows: 76 GFLOP/s with 192, 69 without (benchmarks/micro/dense.py).
+# 1024 -> 1024 at 128 rows: 82 GFLOP/s with 192, 71 without (benchmarks/micro/dense.py).
 SUM_LENGTH = 192
 
 

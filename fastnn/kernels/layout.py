@@ -48,9 +48,7 @@ class Layout(NamedTuple):
     panel_rows: int  # R
     tile_panels: int
     tile_numbers: int  # size of a tile of activations, deltas and transposed deltas
-    shard_rows: (
-        int  # most rows of a shard, which has a gradient of its own; the batch if threads share a tile
-    )
+    shard_rows: int  # most rows of a shard, each with a gradient of its own; a batch where tiles are shared
 
 
 def round_up(number, multiple):
@@ -65,8 +63,8 @@ def vector_lanes(dtype):
 def row_length(outputs, lanes):
     """`ld`: whole vectors, at least 8 numbers, and no multiple of 128.
 
-    Rows that lie a power of two apart share few cache sets: 1024 -> 1024 ran at 39 GFLOP/s with ld = 1024 and
-    at 76 with ld = 1032 (benchmarks/micro/dense.py).
+    Rows that lie a power of two apart share few cache sets: 1024 -> 1024 runs at 35 GFLOP/s with ld = 1024
+    and at 82 with ld = 1032 (benchmarks/micro/dense.py).
     """
     ld = round_up(outputs, max(lanes, ROW_MULTIPLE))
     return ld + max(lanes, ROW_MULTIPLE) if ld % 128 == 0 else ld

@@ -97,6 +97,20 @@ def share(total, index, parts):
     return total * index // parts, total * (index + 1) // parts
 
 
+@kernel
+def count_tiles(n_rows, rows, tile_panels):
+    """Tiles of at most `tile_panels` panels of `rows` rows that n_rows rows fill."""
+    panels = (n_rows + rows - 1) // rows
+    return (panels + tile_panels - 1) // tile_panels
+
+
+@kernel
+def tile_at(first, last, rows, tile, tiles):
+    """(first row, rows, panels) of one of the equal tiles that share the rows first to last."""
+    start, stop = share((last - first + rows - 1) // rows, tile, tiles)
+    return first + start * rows, min(stop * rows, last - first) - start * rows, stop - start
+
+
 @kernel(embed=True)
 def scratch_of(work, tile, rank):
     """What thread `rank` works in, in the tile with this number."""
@@ -115,13 +129,11 @@ def scratch_of(work, tile, rank):
 def shard_gradient(model, data, scratch, losses, gradient, chunks, first, last):
     """Gradient (P,) of the rows order[first:last], tile by tile; returns their sum of weight * loss."""
     rows, total = panel_rows(scratch.tile), 0.0
-    panels = (last - first + rows - 1) // rows
-    tiles = (panels + losses.size - 1) // losses.size
+    tiles = count_tiles(last - first, rows, losses.size)
     for tile in range(tiles):
-        start, stop = share(panels, tile, tiles)
-        begin, count = first + start * rows, min(stop * rows, last - first) - start * rows
-        forward_backward(model, data, scratch, begin, count, (0, stop - start), losses)
-        for panel in range(stop - start):
+        begin, count, panels = tile_at(first, last, rows, tile, tiles)
+        forward_backward(model, data, scratch, begin, count, (0, panels), losses)
+        for panel in range(panels):
             total += losses[panel]
         for chunk in range(chunks.shape[0]):
             chunk_gradient(model, data, chunks[chunk], scratch, gradient, begin, count, tile == 0)
@@ -136,16 +148,15 @@ def shared_gradient(rank, n_threads, model, moments, data, work, control):
     scratch, chunks = scratch_of(work, 0, rank), control.chunks
     rows, ints = panel_rows(scratch.tile), control.ints
     first, last = ints[CURSOR], min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
-    losses, panels = work.losses[0], (last - first + rows - 1) // rows
-    tiles = (panels + losses.size - 1) // losses.size
+    losses = work.losses[0]
+    tiles = count_tiles(last - first, rows, losses.size)
     for tile in range(tiles):
-        start, stop = share(panels, tile, tiles)
-        begin, count = first + start * rows, min(stop * rows, last - first) - start * rows
-        mine = share(stop - start, rank, n_threads)
+        begin, count, panels = tile_at(first, last, rows, tile, tiles)
+        mine = share(panels, rank, n_threads)
         forward_backward(model, data, scratch, begin, count, mine, losses)
         meet(control, n_threads)
         if rank == 0:
-            for panel in range(stop - start):
+            for panel in range(panels):
                 control.reals[BATCH_LOSS] += losses[panel]
         begun, ended = share(len(chunks), rank, n_threads)
         for chunk in range(begun, ended):
