@@ -48,7 +48,6 @@ KERNEL_FLOORS = [
     {
         "arguments",
         "arithmetic",
-        "borrow",
         "cache",
         "codes",
         "jit",

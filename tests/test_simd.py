@@ -34,6 +34,14 @@ def sizes(values):
 
 
 @kernel
+def number_panel(tile, at, width, panel):
+    part = simd.panel_of(tile, at, width, panel)
+    for i in range(part.size):
+        part[i] = i
+    return len(part), part.shape[0]
+
+
+@kernel
 def copy_4x2(source, at, stride, out, start, step):
     block_store(block_load(source, 4, 2, at, stride), out, start, step)
 
@@ -105,6 +113,18 @@ def test_lanes_fill_a_vector_and_a_panel_has_two(dtype):
     n, rows = sizes(np.zeros(1, dtype))
     assert n * np.dtype(dtype).itemsize * 8 == simd.VECTOR_BITS
     assert (n, rows) == (lanes(dtype), simd.PANEL_VECTORS * lanes(dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("at", "width", "panel"), [(0, 1, 0), (5, 3, 2), (8, 10, 1)])
+def test_a_panel_is_a_slice_of_its_tile(at, width, panel, dtype):
+    size = width * simd.PANEL_VECTORS * lanes(dtype)
+    tile = Guarded(draw(at + 4 * size, dtype), WRITTEN)
+    expected = tile.values.copy()
+    expected[at + panel * size : at + (panel + 1) * size] = np.arange(size)
+    assert number_panel(tile.values, at, width, panel) == (size, size)
+    np.testing.assert_array_equal(tile.values, expected)
+    tile.assert_guards_untouched()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -37,7 +37,7 @@ from fastnn.kernels.layout import (
     Z_AT,
 )
 from fastnn.kernels.losses import loss_and_delta
-from fastnn.kernels.simd import lanes, panel_rows
+from fastnn.kernels.simd import lanes, panel_of, panel_rows
 from fastnn.kernels.sparse import (
     Table,
     expand_panel,
@@ -75,13 +75,6 @@ class Scratch(NamedTuple):
     weights: np.ndarray  # (R,)
     active: np.ndarray  # (I + 16,) int64: columns of one sparse row
     values: np.ndarray  # (I + 16,) and what they hold
-
-
-@kernel(embed=True)
-def panel_of(tile, at, width, panel):
-    """The slice (width * R,) of a tile that holds one panel."""
-    size = width * panel_rows(tile)
-    return tile[at + panel * size : at + (panel + 1) * size]
 
 
 @kernel(embed=True)

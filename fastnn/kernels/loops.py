@@ -13,7 +13,6 @@ from fastnn.kernels.backprop import (
     load_panel,
     panel_of,
 )
-from fastnn.kernels.borrow import borrow
 from fastnn.kernels.codes import SGD
 from fastnn.kernels.dense import scatter_panel
 from fastnn.kernels.jit import entry, kernel
@@ -224,8 +223,6 @@ def train(rank, n_threads, model, moments, data, work, control):
     """Batches until the budget is used up or the run ends; first the verdict on a score that Python has
     brought.
     """
-    model, moments, data = borrow(model), borrow(moments), borrow(data)
-    work, control = borrow(work), borrow(control)
     if rank == 0:
         was_late(control.barrier)  # in the last call, which is long ago by now
         if control.ints[STATUS] == AWAITS_SCORE:
@@ -251,7 +248,6 @@ def train(rank, n_threads, model, moments, data, work, control):
 @entry(reads=("table",))
 def predict(rank, n_threads, model, table, out, work, activated):
     """out[n, o] = output of the network for X (n, I), or z of the output layer where `activated` is 0."""
-    model, table, out, work = borrow(model), borrow(table), borrow(out), borrow(work)
     scratch = scratch_of(work, rank, rank)
     rows, n = panel_rows(scratch.tile), out.shape[0]
     tile_rows = work.losses.shape[1] * rows
@@ -348,8 +344,6 @@ def train_samples(model, moments, data, work, control):
     """As `train` with batches of one row, by kernels of their own. A budget of 0 leaves the weights
     readable.
     """
-    model, moments, data = borrow(model), borrow(moments), borrow(data)
-    work, control = borrow(work), borrow(control)
     if control.ints[STATUS] == AWAITS_SCORE:
         judge(control.ints, control.reals)
     if control.ints[BUDGET] == 0 and control.reals[SHRINK] != 1.0:

@@ -148,6 +148,22 @@ def panel_rows(typing, array):
     return types.intp(array), lambda context, builder, sig, args: context.get_constant(types.intp, count)
 
 
+@intrinsic
+def panel_of(typing, tile, at, width, panel):
+    """The slice of a tile (1-D) that holds one panel (width, R): from at + panel * width * R on."""
+
+    def generate(context, builder, sig, args):
+        tile_, at_, width_, panel_ = args
+        rows = context.get_constant(types.intp, PANEL_VECTORS * lanes_of(sig.args[0].dtype))
+        size = builder.mul(width_, rows)
+        array = context.make_array(sig.args[0])(context, builder, tile_)
+        array.data = builder.gep(array.data, [builder.add(at_, builder.mul(panel_, size))])
+        array.nitems, array.shape = size, cgutils.pack_array(builder, [size])
+        return array._getvalue()
+
+    return tile(tile, types.intp, types.intp, types.intp), generate
+
+
 @intrinsic(prefer_literal=True)
 def block_broadcast(typing, values, rows, columns, at):
     """block[m, v] = values[at + m] in every lane."""
