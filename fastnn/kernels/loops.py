@@ -11,7 +11,6 @@ from fastnn.kernels.backprop import (
     forward,
     forward_backward,
     load_panel,
-    panel_of,
 )
 from fastnn.kernels.codes import SGD
 from fastnn.kernels.dense import scatter_panel
@@ -38,7 +37,7 @@ from fastnn.kernels.sample import (
     sum_of_squares,
 )
 from fastnn.kernels.schedule import begin_batch, check_finite, end_batch, judge, next_batch
-from fastnn.kernels.simd import lanes, panel_rows
+from fastnn.kernels.simd import lanes, panel_of, panel_rows
 from fastnn.kernels.sparse import is_sparse, read_row
 from fastnn.kernels.state import (
     ALPHA,
