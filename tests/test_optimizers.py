@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import reference
-from cases import DTYPES, WRITTEN, Guarded
+from cases import DTYPES, READ, WRITTEN, Guarded
 
 from fastnn import Adam, Architecture, Network, Trainer
 from fastnn.kernels import optimizers as hyper
 from fastnn.kernels.codes import ADAM, GRADIENT_ONLY, MOMENTUM, NESTEROV, SGD
+from fastnn.kernels.layout import vector_lanes
 from fastnn.kernels.schedule import set_hyper
 from fastnn.kernels.state import ALPHA as PENALTY
 from fastnn.kernels.state import (
@@ -82,6 +83,36 @@ def test_steps_are_those_of_the_rule(solver, decays, dtype):
         used = {SGD: 1, MOMENTUM: 2, NESTEROV: 2, ADAM: 3}[solver]
         for buffer, expected in zip((params, first, second)[:used], state, strict=False):
             np.testing.assert_allclose(buffer.values, expected, rtol=tolerance, atol=tolerance)
+            buffer.assert_guards_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("solver", [MOMENTUM, NESTEROV, ADAM])
+def test_steps_by_rows_have_the_outer_product_as_their_gradient(solver, dtype):
+    for inputs, vectors in [(1, 1), (3, 2), (10, 13)]:
+        ld = vectors * vector_lanes(np.dtype(dtype))
+        rng, shape = np.random.default_rng(inputs), (inputs, ld)
+        start = draw(rng, inputs * ld, dtype)
+        params, first, second = (Guarded(values, WRITTEN) for values in (start, 0 * start, 0 * start))
+        state = tuple(buffer.values.astype(float).reshape(shape) for buffer in (params, first, second))
+        for step in range(1, STEPS + 1):
+            x, delta = Guarded(draw(rng, inputs, dtype), READ), Guarded(draw(rng, ld, dtype), READ)
+            before = params.values.astype(float)
+            squares = hyper.update_by_rows(
+                solver,
+                *(buffer.values for buffer in (params, first, second, x, delta)),
+                hyper_of(solver, step, dtype)[0],
+            )
+            np.testing.assert_allclose(
+                squares, (before**2).sum(), rtol=(before.size + 1) * float(np.finfo(dtype).eps)
+            )
+            outer = np.outer(x.values.astype(float), delta.values) / BATCH + ALPHA / BATCH * state[0]
+            state = reference_step(solver, state, outer, step)
+        tolerance = 10 * STEPS * float(np.finfo(dtype).eps)
+        for buffer, expected in zip(
+            (params, first, second)[: 3 if solver == ADAM else 2], state, strict=False
+        ):
+            np.testing.assert_allclose(buffer.values, expected.ravel(), rtol=tolerance, atol=tolerance)
             buffer.assert_guards_untouched()
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from math import sqrt
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from cases import DTYPES, READ, WRITTEN, Guarded
 
 from fastnn.kernels import simd
-from fastnn.kernels.arithmetic import block_difference, block_maximum, block_quotient, block_sum
+from fastnn.kernels.arithmetic import block_maximum, block_sum
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import vector_lanes
 from fastnn.kernels.simd import (
@@ -82,10 +83,17 @@ def multiply_add_4x2(addend, factors, at, stride, values, start, out):
 def combine(left, right, out):
     n = simd.lanes(left)
     x, y = block_load(left, 2, 1, 0, n), block_load(right, 2, 1, 0, n)
-    block_store(block_sum(x, y), out, 0, n)
-    block_store(block_difference(x, y), out, 2 * n, n)
-    block_store(block_quotient(x, y), out, 4 * n, n)
+    block_store(x + y, out, 0, n)
+    block_store(x - y, out, 2 * n, n)
+    block_store(x / y, out, 4 * n, n)
     block_store(block_maximum(x, y), out, 6 * n, n)
+    block_store(x * y, out, 8 * n, n)
+    block_store(sqrt(x * x), out, 10 * n, n)
+
+
+@kernel
+def total(values):
+    return block_sum(block_load(values, 1, 1, 0, 0))
 
 
 def lanes(dtype):
@@ -196,13 +204,29 @@ def test_arithmetic_is_that_of_numpy(dtype):
     n = 2 * lanes(dtype)
     left, right = draw(n, dtype), draw(n, dtype, 1)
     left[0], right[1], left[2], right[2] = np.nan, np.nan, np.inf, 0
-    out = Guarded(np.zeros(4 * n, dtype), WRITTEN)
+    out = Guarded(np.zeros(6 * n, dtype), WRITTEN)
     combine(left, right, out.values)
     with np.errstate(invalid="ignore", divide="ignore"):
         expected = [left + right, left - right, left / right, np.maximum(left, right)]
+        expected += [left * right, np.abs(left)]
     # Division may multiply by the reciprocal: a rounding more.
     np.testing.assert_allclose(out.values, np.concatenate(expected), rtol=2 * float(np.finfo(dtype).eps))
     out.assert_guards_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_sum_of_a_vector_has_every_lane_once(dtype):
+    powers = Guarded(2.0 ** np.arange(lanes(dtype), dtype=dtype), READ)
+    assert total(powers.values) == 2 ** lanes(dtype) - 1
+
+
+def test_blocks_of_two_shapes_do_not_add():
+    @kernel
+    def mismatched(values):
+        block_store(block_load(values, 1, 1, 0, 0) + block_load(values, 2, 1, 0, 8), values, 0, 0)
+
+    with pytest.raises(Exception, match="add"):
+        mismatched(np.zeros(64, np.float32))
 
 
 def test_a_block_has_a_shape_known_to_the_compiler():

@@ -1,7 +1,7 @@
 """Activations and their derivatives, in place.  a = f(z); a derivative is expressed through a."""
 
 from fastnn.kernels import elementary
-from fastnn.kernels.arithmetic import block_difference, block_maximum, block_quotient, block_sum
+from fastnn.kernels.arithmetic import block_maximum
 from fastnn.kernels.codes import EXP, IDENTITY, LOGISTIC, RELU, TANH
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.simd import block_load, block_store, lanes
@@ -71,7 +71,7 @@ def softmax_panel(z, n_outputs, width):
         for i in range(r + width, size, width):
             highest = block_maximum(highest, block_load(z, 1, 1, i, 0))
         for i in range(r, size, width):
-            block_store(block_difference(block_load(z, 1, 1, i, 0), highest), z, i, 0)
+            block_store(block_load(z, 1, 1, i, 0) - highest, z, i, 0)
     for r in range(vectors, width):
         most = z[r]
         for i in range(r + width, size, width):
@@ -83,9 +83,9 @@ def softmax_panel(z, n_outputs, width):
     for r in range(0, vectors, step):
         total = block_load(z, 1, 1, r, 0)
         for i in range(r + width, size, width):
-            total = block_sum(total, block_load(z, 1, 1, i, 0))
+            total += block_load(z, 1, 1, i, 0)
         for i in range(r, size, width):
-            block_store(block_quotient(block_load(z, 1, 1, i, 0), total), z, i, 0)
+            block_store(block_load(z, 1, 1, i, 0) / total, z, i, 0)
     for r in range(vectors, width):
         whole = z.dtype.type(0)
         for i in range(r, size, width):

@@ -12,7 +12,7 @@ from fastnn.kernels.backprop import (
     forward_backward,
     load_panel,
 )
-from fastnn.kernels.codes import SGD
+from fastnn.kernels.codes import GRADIENT_ONLY, SGD
 from fastnn.kernels.dense import scatter_panel
 from fastnn.kernels.jit import entry, kernel
 from fastnn.kernels.layout import (
@@ -33,6 +33,7 @@ from fastnn.kernels.sample import (
     find_active,
     fold,
     forward_sample,
+    learn,
     output_sample,
     sum_of_squares,
 )
@@ -278,17 +279,23 @@ def load_sample(data, row, inputs):
 
 @kernel(embed=True)
 def sample_step(model, moments, data, work, control):
-    """Forward, backward and update for the sample at the cursor, by way of its gradient."""
-    reals, tile, row = control.reals, work.tiles[0], data.order[control.ints[CURSOR]]
+    """Forward, backward and update for the sample at the cursor."""
+    ints, reals, tile = control.ints, control.reals, work.tiles[0]
+    row, solver, one = data.order[ints[CURSOR]], ints[SOLVER], work.weights[0][:1]
     if reals[SHRINK] != 1.0:
         fold(model, reals)
     load_sample(data, row, work.inputs)
     forward_sample(model, tile, work.inputs, model.params.dtype.type(1))
-    reals[BATCH_LOSS] = reals[BATCH_WEIGHT] * output_sample(model, tile, data.y[row], work.weights[0])
+    reals[BATCH_LOSS] = reals[BATCH_WEIGHT] * output_sample(model, tile, data.y[row], one)
     # The data term of the gradient is divided by the weight that it is multiplied by.
     moments.hyper[:, SCALE] = 1
-    backward_sample(model, tile, work.inputs, moments.gradients[0])
-    update_chunks(0, 1, model, moments, control)
+    if solver == SGD or solver == GRADIENT_ONLY:
+        backward_sample(model, tile, work.inputs, moments.gradients[0])
+        update_chunks(0, 1, model, moments, control)
+    else:
+        for chunk in range(control.squares.size):
+            control.squares[chunk] = 0.0
+        control.squares[0] = learn(solver, model, moments, tile, work.inputs, one)
     reals[SQUARES] = -1.0
     end_batch(control)
 

@@ -7,11 +7,67 @@ the update, the L2 term of the loss that is reported for the step.
 
 from math import sqrt
 
+from fastnn.kernels.arithmetic import block_sum
 from fastnn.kernels.codes import ADAM, MOMENTUM, NESTEROV, SGD
 from fastnn.kernels.jit import kernel
+from fastnn.kernels.simd import block_broadcast, block_load, block_store, block_zero, lanes
 
 # Hyper-parameters of one step, cast to the dtype of the parameters once.
 RATE, DECAY, SCALE, BETA_1, BETA_2, REST_1, REST_2, EPSILON, N_HYPER = range(9)
+
+
+@kernel(embed=True)
+def momentum_rule(value, gradient, velocity, h):
+    """velocity = beta * velocity - rate * g;  params += velocity.  (Polyak, 1964)
+
+    (value, velocity) after the step. As in the other rules, all may be numbers or blocks of vectors; `h` has
+    the hyper-parameters, `gradient` is scaled.
+    """
+    velocity = h[BETA_1] * velocity - h[RATE] * (gradient + h[DECAY] * value)
+    return value + velocity, velocity
+
+
+@kernel(embed=True)
+def nesterov_rule(value, gradient, velocity, h):
+    """velocity = beta * velocity - rate * g;  params += beta * velocity - rate * g.  (Sutskever et al.,
+    2013)
+    """
+    step = h[RATE] * (gradient + h[DECAY] * value)
+    velocity = h[BETA_1] * velocity - step
+    return value + (h[BETA_1] * velocity - step), velocity
+
+
+@kernel(embed=True)
+def adam_rule(value, gradient, first, second, h):
+    """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  params -= rate * m / (sqrt(v) + epsilon).
+
+    (value, m, v) after the step; the rate carries the bias correction, sqrt(1 - b2^t) / (1 - b1^t).  (Kingma
+    & Ba, 2015, section 2)
+    """
+    g = gradient + h[DECAY] * value
+    first = h[BETA_1] * first + h[REST_1] * g
+    second = h[BETA_2] * second + h[REST_2] * g * g
+    return value - h[RATE] * first / (sqrt(second) + h[EPSILON]), first, second
+
+
+@kernel(embed=True)
+def numbers(hyper):
+    """The hyper-parameters as a tuple, so that they are loaded once and not at every parameter."""
+    return (
+        *(hyper[RATE], hyper[DECAY], hyper[SCALE], hyper[BETA_1], hyper[BETA_2]),
+        *(hyper[REST_1], hyper[REST_2], hyper[EPSILON]),
+    )
+
+
+@kernel(embed=True)
+def vectors(hyper):
+    """The same as blocks of one vector, the number in every lane."""
+    return (
+        *(block_broadcast(hyper, 1, 1, RATE), block_broadcast(hyper, 1, 1, DECAY)),
+        *(block_broadcast(hyper, 1, 1, SCALE), block_broadcast(hyper, 1, 1, BETA_1)),
+        *(block_broadcast(hyper, 1, 1, BETA_2), block_broadcast(hyper, 1, 1, REST_1)),
+        *(block_broadcast(hyper, 1, 1, REST_2), block_broadcast(hyper, 1, 1, EPSILON)),
+    )
 
 
 @kernel
@@ -27,55 +83,79 @@ def sgd(params, gradient, hyper):
 
 @kernel
 def momentum(params, gradient, velocity, hyper):
-    """velocity = beta * velocity - rate * g;  params += velocity.  All arrays (n,).  (Polyak, 1964)"""
-    rate, decay, scale, squares = hyper[RATE], hyper[DECAY], hyper[SCALE], params.dtype.type(0)
-    beta = hyper[BETA_1]
+    """`momentum_rule` for all parameters.  All arrays (n,)."""
+    h, squares = numbers(hyper), params.dtype.type(0)
     for i in range(params.size):
-        value = params[i]
-        squares += value * value
-        moved = beta * velocity[i] - rate * (gradient[i] * scale + decay * value)
-        velocity[i] = moved
-        params[i] = value + moved
+        squares += params[i] * params[i]
+        params[i], velocity[i] = momentum_rule(params[i], gradient[i] * h[SCALE], velocity[i], h)
     return squares
 
 
 @kernel
 def nesterov(params, gradient, velocity, hyper):
-    """velocity = beta * velocity - rate * g;  params += beta * velocity - rate * g.  (Sutskever et al.,
-    2013)
-    """
-    rate, decay, scale, squares = hyper[RATE], hyper[DECAY], hyper[SCALE], params.dtype.type(0)
-    beta = hyper[BETA_1]
+    """`nesterov_rule` for all parameters.  All arrays (n,)."""
+    h, squares = numbers(hyper), params.dtype.type(0)
     for i in range(params.size):
-        value = params[i]
-        squares += value * value
-        step = rate * (gradient[i] * scale + decay * value)
-        moved = beta * velocity[i] - step
-        velocity[i] = moved
-        params[i] = value + (beta * moved - step)
+        squares += params[i] * params[i]
+        params[i], velocity[i] = nesterov_rule(params[i], gradient[i] * h[SCALE], velocity[i], h)
     return squares
 
 
 @kernel
 def adam(params, gradient, first, second, hyper):
-    """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  params -= rate * m / (sqrt(v) + epsilon).
-
-    All arrays (n,); the rate carries the bias correction, sqrt(1 - b2^t) / (1 - b1^t).  (Kingma & Ba, 2015,
-    section 2)
-    """
-    rate, decay, scale, squares = hyper[RATE], hyper[DECAY], hyper[SCALE], params.dtype.type(0)
-    beta_1, beta_2, epsilon = hyper[BETA_1], hyper[BETA_2], hyper[EPSILON]
-    rest_1, rest_2 = hyper[REST_1], hyper[REST_2]
+    """`adam_rule` for all parameters.  All arrays (n,)."""
+    h, squares = numbers(hyper), params.dtype.type(0)
     for i in range(params.size):
-        value = params[i]
-        squares += value * value
-        g = gradient[i] * scale + decay * value
-        m = beta_1 * first[i] + rest_1 * g
-        v = beta_2 * second[i] + rest_2 * g * g
-        first[i] = m
-        second[i] = v
-        params[i] = value - rate * m / (sqrt(v) + epsilon)
+        squares += params[i] * params[i]
+        params[i], first[i], second[i] = adam_rule(params[i], gradient[i] * h[SCALE], first[i], second[i], h)
     return squares
+
+
+@kernel
+def momentum_by_rows(params, velocity, x, delta, nesterov, hyper):
+    """`momentum_rule`, or Nesterov's, for W (I, ld) whose gradient is x delta', x (I,) and delta (ld,).
+
+    Returns sum(W^2) before. A gradient that is not stored need not be cleared, written and read.
+    """
+    h, step, ld = vectors(hyper), lanes(delta), delta.size
+    squares = block_zero(delta, 1, 1)
+    for i in range(x.size):
+        scale = h[SCALE] * block_broadcast(x, 1, 1, i)
+        for o in range(0, ld, step):
+            at = i * ld + o
+            value, moved = block_load(params, 1, 1, at, 0), block_load(velocity, 1, 1, at, 0)
+            gradient = scale * block_load(delta, 1, 1, o, 0)
+            squares += value * value
+            if nesterov:
+                value, moved = nesterov_rule(value, gradient, moved, h)
+            else:
+                value, moved = momentum_rule(value, gradient, moved, h)
+            block_store(value, params, at, 0)
+            block_store(moved, velocity, at, 0)
+    return block_sum(squares)
+
+
+@kernel
+def adam_by_rows(params, first, second, x, delta, hyper):
+    """`adam_rule` for W (I, ld) whose gradient is x delta', x (I,) and delta (ld,); returns sum(W^2) before.
+
+    In vectors, since loops as short as a row leave LLVM's vectorizer a remainder of single numbers: 3.2 us
+    for 64-100-10 in place of 5.3, and 4.3 by way of a stored gradient.
+    """
+    h, step, ld = vectors(hyper), lanes(delta), delta.size
+    squares = block_zero(delta, 1, 1)
+    for i in range(x.size):
+        scale = h[SCALE] * block_broadcast(x, 1, 1, i)
+        for o in range(0, ld, step):
+            at = i * ld + o
+            value, gradient = block_load(params, 1, 1, at, 0), scale * block_load(delta, 1, 1, o, 0)
+            m, v = block_load(first, 1, 1, at, 0), block_load(second, 1, 1, at, 0)
+            squares += value * value
+            value, m, v = adam_rule(value, gradient, m, v, h)
+            block_store(value, params, at, 0)
+            block_store(m, first, at, 0)
+            block_store(v, second, at, 0)
+    return block_sum(squares)
 
 
 @kernel
@@ -100,3 +180,11 @@ def update(solver, params, gradient, first, second, hyper):
     if solver == SGD:
         return sgd(params, gradient, hyper)
     return finish_gradient(params, gradient, hyper)
+
+
+@kernel
+def update_by_rows(solver, params, first, second, x, delta, hyper):
+    """One step of a solver with moments on W (I, ld), flat like its moments, with the gradient x delta'."""
+    if solver == ADAM:
+        return adam_by_rows(params, first, second, x, delta, hyper)
+    return momentum_by_rows(params, first, x, delta, solver == NESTEROV, hyper)
