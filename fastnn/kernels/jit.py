@@ -156,8 +156,8 @@ class Kernel:
 
     @functools.cached_property
     def dispatcher(self):
-        """The same function for Python to call."""
-        return numba.njit(**self.options)(self.py_func)
+        """The same function for Python to call; with references, since it may return a slice to Python."""
+        return numba.njit(**(self.options | {"_nrt": True}))(self.py_func)
 
     def __call__(self, *args):
         return self.dispatcher(*args)
@@ -177,7 +177,7 @@ class Entry:
         unknown = sorted(name for name in self.reads if name.partition(".")[0] not in self.parameters)
         if unknown:
             raise TypeError(f"{function.__qualname__}() has no argument {unknown[0]!r} to read.")
-        self.dispatcher = kernel(function).dispatcher
+        self.dispatcher = numba.njit(**kernel(function).options)(function)
         self.dispatcher._cache = EntryCache(function)
         # Of (formals, machine code). Replaced and never changed, so that any thread can read it.
         self.specialisations = ()
