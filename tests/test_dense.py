@@ -50,20 +50,20 @@ def unpanelled(tile, n_rows):
     return tile.transpose(0, 2, 1).reshape(-1, tile.shape[1])[:n_rows]
 
 
-def multiply(weights, strides, bias, x, z, sizes, n_rows):
-    """All panels by `product`, a last one of few rows by `narrow_product`; sums in parts as in the engine."""
+def multiply(weights, strides, bias, x, z, sizes, n_rows, whole=dense.product):
+    """All panels by `whole`, a last one of few rows by `narrow_product`; sums in parts as in the engine."""
     (n_inputs, x_width), (n_outputs, z_width) = sizes
     rows = panel_rows(weights.dtype)
     for first in range(0, n_inputs, dense.SUM_LENGTH):
         last = min(n_inputs, first + dense.SUM_LENGTH)
         for panel in range(-(-n_rows // rows)):
-            kernel = dense.product if n_rows - panel * rows > lanes(weights.dtype) else dense.narrow_product
+            kernel = whole if n_rows - panel * rows > lanes(weights.dtype) else dense.narrow_product
             x_panel = x[panel * x_width * rows : (panel + 1) * x_width * rows]
             z_panel = z[panel * z_width * rows : (panel + 1) * z_width * rows]
             kernel(weights, *strides, bias, x_panel, z_panel, n_outputs, first, last)
 
 
-def check_product(n_inputs, n_outputs, n_rows, dtype, backwards):
+def check_product(n_inputs, n_outputs, n_rows, dtype, backwards, whole=dense.product):
     """z = W' x + b; backwards dx = W delta, the same with the strides of W exchanged."""
     shape = (n_outputs, n_inputs) if backwards else (n_inputs, n_outputs)
     W, x = draw(shape, dtype, 1), draw((n_rows, n_inputs), dtype, 2)
@@ -81,7 +81,8 @@ def check_product(n_inputs, n_outputs, n_rows, dtype, backwards):
     )
     sizes = (n_inputs, x_width), (n_outputs, z_width)
     weights, bias_padded, x_panels = (buffer.values for buffer in read)
-    multiply(weights, (ld, 1) if backwards else (1, ld), bias_padded, x_panels, z.values, sizes, n_rows)
+    strides = (ld, 1) if backwards else (1, ld)
+    multiply(weights, strides, bias_padded, x_panels, z.values, sizes, n_rows, whole)
     own = W.T if backwards else W
     exact = x.astype(float) @ own + bias
     magnitude = np.abs(x) @ np.abs(own).astype(float) + np.abs(bias)
@@ -106,6 +107,27 @@ def test_product_with_exchanged_strides_is_the_gradient_by_the_inputs(n_inputs, 
     for n_outputs in WIDTHS:
         for n_rows in ROWS:
             check_product(n_inputs, n_outputs, n_rows, dtype, backwards=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("n_inputs", [1, 64, 130, LONG])
+def test_long_product_is_the_same_six_outputs_at_a_time(n_inputs, backwards, dtype):
+    for n_outputs in [n for n in range(4, 131) if dense.rows_in_sixes(n, dense.LONG_SUM) >= n]:
+        for n_rows in (1, panel_rows(dtype), 65):
+            check_product(n_inputs, n_outputs, n_rows, dtype, backwards, dense.long_product)
+
+
+def test_rows_are_taken_in_sixes_and_what_is_left_in_fours():
+    for count in range(1, 200):
+        assert dense.rows_in_sixes(count, dense.LONG_SUM - 1) == 0
+        sixes = dense.rows_in_sixes(count, dense.LONG_SUM)
+        left = max(0, count - sixes)
+        assert sixes >= 0
+        assert sixes % 6 == 0
+        assert left <= 8
+        # What the blocks reach beyond is padding: up to the next multiple of 4.
+        assert sixes + -(-left // 4) * 4 == -(-count // 4) * 4
 
 
 def layer_row(n_inputs, n_outputs, ld, x_width):

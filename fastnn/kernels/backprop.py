@@ -11,11 +11,14 @@ import numpy as np
 from fastnn.kernels.activations import activate, multiply_derivative, softmax_panel
 from fastnn.kernels.codes import SOFTMAX
 from fastnn.kernels.dense import (
+    OUTPUT_PIECE,
     SUM_LENGTH,
     bias_gradient,
     gather_panel,
+    long_product,
     narrow_product,
     product,
+    rows_in_sixes,
     transpose_panel,
     weight_gradient,
 )
@@ -78,36 +81,47 @@ class Scratch(NamedTuple):
 
 
 @kernel(embed=True)
-def propagate(layer, params, tile, first_panel, last_panel, n_rows):
-    """z = W' x + b for the panels of one layer; the last panel may have few of the tile's n_rows rows."""
-    inputs, outputs, rows = layer[INPUTS], layer[OUTPUTS], panel_rows(tile)
-    weights = params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
-    bias = params[layer[BIAS_AT] : layer[BIAS_AT] + layer[LD]]
+def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows):
+    """`product` of (inputs, outputs) = sizes for the panels from panels[0] to panels[1], the last of which
+    may have few of the tile's n_rows rows; source and target are (at, width).
+
+    A piece of the weights, SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn.
+    """
+    (across, along), (inputs, outputs), rows = strides, sizes, panel_rows(tile)
     for start in range(0, inputs, SUM_LENGTH):
         stop = min(inputs, start + SUM_LENGTH)
-        for panel in range(first_panel, last_panel):
-            x = panel_of(tile, layer[X_AT], layer[X_WIDTH], panel)
-            z = panel_of(tile, layer[Z_AT], layer[LD], panel)
-            if n_rows - panel * rows > lanes(tile):
-                product(weights, 1, layer[LD], bias, x, z, outputs, start, stop)
-            else:
-                narrow_product(weights, 1, layer[LD], bias, x, z, outputs, start, stop)
+        for o in range(0, outputs, OUTPUT_PIECE):
+            w, b, count = weights[o * across :], bias[o:], min(OUTPUT_PIECE, outputs - o)
+            sixes = rows_in_sixes(count, stop - start)
+            rest = count - sixes
+            for panel in range(panels[0], panels[1]):
+                x = panel_of(tile, source[0], source[1], panel)
+                z = panel_of(tile, target[0], target[1], panel)[o * rows :]
+                if n_rows - panel * rows <= lanes(tile):
+                    narrow_product(w, across, along, b, x, z, count, start, stop)
+                    continue
+                if sixes:
+                    long_product(w, across, along, b, x, z, sixes, start, stop)
+                others = w[sixes * across :]
+                product(others, across, along, b[sixes:], x, z[sixes * rows :], rest, start, stop)
 
 
 @kernel(embed=True)
-def propagate_back(layer, model, tile, delta_at, first_panel, last_panel, n_rows):
+def propagate(layer, params, tile, panels, n_rows):
+    """z = W' x + b of one layer."""
+    weights = params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
+    bias = params[layer[BIAS_AT] : layer[BIAS_AT] + layer[LD]]
+    x, z = (layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], layer[LD])
+    multiply(weights, (1, layer[LD]), bias, tile, x, z, (layer[INPUTS], layer[OUTPUTS]), panels, n_rows)
+
+
+@kernel(embed=True)
+def propagate_back(layer, model, tile, delta_at, panels, n_rows):
     """delta of the layer below, without its f': dx = W delta, written at `delta_at` (I, R) a panel."""
-    inputs, outputs, rows, ld = layer[INPUTS], layer[OUTPUTS], panel_rows(tile), layer[LD]
     weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
-    for start in range(0, outputs, SUM_LENGTH):
-        stop = min(outputs, start + SUM_LENGTH)
-        for panel in range(first_panel, last_panel):
-            delta = panel_of(tile, layer[DELTA_AT], ld, panel)
-            dx = panel_of(tile, delta_at, layer[X_WIDTH], panel)
-            if n_rows - panel * rows > lanes(tile):
-                product(weights, ld, 1, model.zeros, delta, dx, inputs, start, stop)
-            else:
-                narrow_product(weights, ld, 1, model.zeros, delta, dx, inputs, start, stop)
+    delta, dx = (layer[DELTA_AT], layer[LD]), (delta_at, layer[X_WIDTH])
+    sizes = (layer[OUTPUTS], layer[INPUTS])
+    multiply(weights, (layer[LD], 1), model.zeros, tile, delta, dx, sizes, panels, n_rows)
 
 
 @kernel(embed=True)
@@ -126,7 +140,7 @@ def forward(model, table, tile, first_panel, last_panel, n_rows):
     for index in range(n_layers):
         layer = model.layers[index]
         if index > 0 or not multiplied_as_is(table):
-            propagate(layer, model.params, tile, first_panel, last_panel, n_rows)
+            propagate(layer, model.params, tile, (first_panel, last_panel), n_rows)
         if index < n_layers - 1:
             for panel in range(first_panel, last_panel):
                 a = panel_of(tile, layer[Z_AT], layer[LD], panel)
@@ -196,7 +210,7 @@ def backward(model, tile, first_panel, last_panel, n_rows):
             )
         if index > 0:
             below = model.layers[index - 1]
-            propagate_back(layer, model, tile, below[DELTA_AT], first_panel, last_panel, n_rows)
+            propagate_back(layer, model, tile, below[DELTA_AT], (first_panel, last_panel), n_rows)
             for panel in range(first_panel, last_panel):
                 size = below[OUTPUTS] * rows
                 a = panel_of(tile, layer[X_AT], layer[X_WIDTH], panel)[:size]

@@ -19,44 +19,71 @@ from fastnn.kernels.simd import (
     panel_rows,
 )
 
-# Inputs that are summed before the next panel takes its turn: their weights stay in L1 or L2.
-# 1024 -> 1024 at 128 rows: 82 GFLOP/s with 192, 71 without (benchmarks/micro/dense.py).
+# A piece of the weights that serves all panels while it is in the cache: inputs that are summed before the
+# next panel takes its turn, and outputs. 1024 -> 1024, 128 rows: 82 GFLOP/s with sums of 192, 71 without a
+# limit (benchmarks/micro/dense.py); 68 -> 78 in the same minute with 120 outputs (a trial).
 SUM_LENGTH = 192
+OUTPUT_PIECE = 120
+# From this many terms on, blocks of 6 x 2 vectors pay: 8 sums leave no time for what is not in L1.
+# 1024 -> 1024: 78 -> 83 GFLOP/s, its backward product 86 -> 92, its weight gradient 82 -> 89, 784 -> 256
+# 94 -> 97; but 20 -> 20 84 -> 79 (a trial).
+LONG_SUM = 64
 
 
-@kernel
-def product(weights, across, along, bias, x, z, n_outputs, first, last):
-    """z[o, r] = (bias[o] if first == 0 else z[o, r]) + sum_i weights[o*across + i*along] x[i, r],  first <= i
-    < last.
-
-    x (I, R), z (O, R), bias (O,); forward has the strides (1, ld), the gradient by the inputs (ld, 1).
-    """
-    # Two inputs a turn: 2 to 5 % less time for 64 inputs, 20 to 30 % for 4 (benchmarks/micro/dense.py).
-    rows, even = panel_rows(x), last - (last - first) % 2
-    for o in range(0, n_outputs, 4):
-        block = block_broadcast(bias, 4, 2, o) if first == 0 else block_load(z, 4, 2, o * rows, rows)
-        for i in range(first, even, 2):
-            at = o * across + i * along
-            block = block_multiply_add(block, weights, at, across, x, i * rows)
-            block = block_multiply_add(block, weights, at + along, across, x, (i + 1) * rows)
-        if even < last:
-            block = block_multiply_add(block, weights, o * across + even * along, across, x, even * rows)
-        block_store(block, z, o * rows, rows)
+@kernel(embed=True)
+def rows_in_sixes(count, terms):
+    """How many of `count` rows of blocks are taken 6 at a time; those that are left, 4 at a time."""
+    count = (count + 3) // 4 * 4
+    return max(0, count - 2 * (-count % 6)) if terms >= LONG_SUM else 0
 
 
-@kernel
-def narrow_product(weights, across, along, bias, x, z, n_outputs, first, last):
-    """`product` for the first half of the panel's rows: a last panel of few rows costs half."""
-    rows, even = panel_rows(x), last - (last - first) % 2
-    for o in range(0, n_outputs, 8):
-        block = block_broadcast(bias, 8, 1, o) if first == 0 else block_load(z, 8, 1, o * rows, rows)
-        for i in range(first, even, 2):
-            at = o * across + i * along
-            block = block_multiply_add(block, weights, at, across, x, i * rows)
-            block = block_multiply_add(block, weights, at + along, across, x, (i + 1) * rows)
-        if even < last:
-            block = block_multiply_add(block, weights, o * across + even * along, across, x, even * rows)
-        block_store(block, z, o * rows, rows)
+def make_product(height, width):
+    """The product kernel with blocks of height x width vectors."""
+
+    # Not one kernel that hands its loop blocks of any shape: LLVM optimises a kernel that calls none before
+    # it is inlined, which is worth 11 % of a step of 4-32-16-4.
+    @kernel
+    def product(weights, across, along, bias, x, z, n_outputs, first, last):
+        """z[o, r] = (bias[o] if first == 0 else z[o, r]) + sum_i weights[o*across + i*along] x[i, r].
+
+        first <= i < last; x (I, R), z (O, R), bias (O,). Forward has the strides (1, ld), the gradient by the
+        inputs (ld, 1).
+        """
+        # Two inputs a turn: 2 to 5 % less time for 64 inputs, 20 to 30 % for 4 (benchmarks/micro/dense.py).
+        rows, even = panel_rows(x), last - (last - first) % 2
+        for o in range(0, n_outputs, height):
+            if first == 0:
+                block = block_broadcast(bias, height, width, o)
+            else:
+                block = block_load(z, height, width, o * rows, rows)
+            for i in range(first, even, 2):
+                at = o * across + i * along
+                block = block_multiply_add(block, weights, at, across, x, i * rows)
+                block = block_multiply_add(block, weights, at + along, across, x, (i + 1) * rows)
+            if even < last:
+                block = block_multiply_add(block, weights, o * across + even * along, across, x, even * rows)
+            block_store(block, z, o * rows, rows)
+
+    return product
+
+
+# For sums of any length; for long ones; and for the first half of a panel, so that few rows cost half.
+product, long_product, narrow_product = make_product(4, 2), make_product(6, 2), make_product(8, 1)
+
+
+@kernel(embed=True)
+def add_rows(block, x, i, x_width, delta_rows, o, ld, n_rows):
+    """block[m, o] += sum_r x[i + m, r] delta[r, o] over the rows of a tile."""
+    rows = panel_rows(x)
+    whole = n_rows - n_rows % rows
+    for start in range(0, whole, rows):
+        for r in range(rows):
+            at = start * x_width + i * rows + r
+            block = block_multiply_add(block, x, at, rows, delta_rows, (start + r) * ld + o)
+    for r in range(n_rows - whole):
+        at = whole * x_width + i * rows + r
+        block = block_multiply_add(block, x, at, rows, delta_rows, (whole + r) * ld + o)
+    return block
 
 
 @kernel
@@ -65,36 +92,25 @@ def weight_gradient(layer, x, delta_rows, gradient, first, last, n_rows, fresh):
 
     x: panels (T/R, x_width, R); delta_rows (T, ld); gradient (I, ld); sums run over the n_rows real rows.
     """
-    rows, step = panel_rows(x), lanes(x)
-    ld, n_outputs, x_width = layer[LD], layer[OUTPUTS], layer[X_WIDTH]
-    whole = n_rows - n_rows % rows
+    step, ld, n_outputs, x_width = lanes(x), layer[LD], layer[OUTPUTS], layer[X_WIDTH]
     # Rows of padding have no gradient: with 4 inputs, padded to 8, leaving them out saves half.
     last = min(last, (layer[INPUTS] + 3) // 4 * 4)
-    # The same sums for blocks of two shapes. In a function of its own a block travels through memory: 37
-    # GFLOP/s in place of 77 for 64-100-10.
+    sixes = first + rows_in_sixes(last - first, n_rows)
     for o in range(0, n_outputs, 2 * step):
         if n_outputs - o > step:
-            for i in range(first, last, 4):
-                block = block_zero(x, 4, 2) if fresh else block_load(gradient, 4, 2, i * ld + o, ld)
-                for start in range(0, whole, rows):
-                    for r in range(rows):
-                        at = start * x_width + i * rows + r
-                        block = block_multiply_add(block, x, at, rows, delta_rows, (start + r) * ld + o)
-                for r in range(n_rows - whole):
-                    at = whole * x_width + i * rows + r
-                    block = block_multiply_add(block, x, at, rows, delta_rows, (whole + r) * ld + o)
+            for i in range(first, sixes, 6):
+                block = block_zero(x, 6, 2) if fresh else block_load(gradient, 6, 2, i * ld + o, ld)
+                block = add_rows(block, x, i, x_width, delta_rows, o, ld, n_rows)
                 block_store(block, gradient, i * ld + o, ld)
+            for i in range(sixes, last, 4):
+                rest = block_zero(x, 4, 2) if fresh else block_load(gradient, 4, 2, i * ld + o, ld)
+                rest = add_rows(rest, x, i, x_width, delta_rows, o, ld, n_rows)
+                block_store(rest, gradient, i * ld + o, ld)
         else:
             for i in range(first, last, 8):
-                block = block_zero(x, 8, 1) if fresh else block_load(gradient, 8, 1, i * ld + o, ld)
-                for start in range(0, whole, rows):
-                    for r in range(rows):
-                        at = start * x_width + i * rows + r
-                        block = block_multiply_add(block, x, at, rows, delta_rows, (start + r) * ld + o)
-                for r in range(n_rows - whole):
-                    at = whole * x_width + i * rows + r
-                    block = block_multiply_add(block, x, at, rows, delta_rows, (whole + r) * ld + o)
-                block_store(block, gradient, i * ld + o, ld)
+                narrow = block_zero(x, 8, 1) if fresh else block_load(gradient, 8, 1, i * ld + o, ld)
+                narrow = add_rows(narrow, x, i, x_width, delta_rows, o, ld, n_rows)
+                block_store(narrow, gradient, i * ld + o, ld)
 
 
 @kernel

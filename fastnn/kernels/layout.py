@@ -32,6 +32,7 @@ CHUNK_LAYER, CHUNK_FIRST, CHUNK_LAST, CHUNK_HAS_BIAS, CHUNK_FIELDS = range(5)
 
 ROW_MULTIPLE = 8  # weight rows and panel features are padded to it: no kernel has a remainder loop
 MAX_CHUNKS = 64
+BLOCK_MULTIPLE = 24  # weight rows of a larger chunk: whole blocks of 6, and whole paddings
 CHUNK_NUMBERS = 1024  # a smaller chunk is not worth its call
 MAX_SHARDS = 8
 SHARD_ROWS = 64
@@ -109,6 +110,7 @@ def cut_chunks(table, n_parameters):
     for layer, row in enumerate(table):
         height, ld = round_up(int(row[INPUTS]), ROW_MULTIPLE), int(row[LD])
         step = max(ROW_MULTIPLE, round_up(target // ld, ROW_MULTIPLE))
+        step = round_up(step, BLOCK_MULTIPLE) if step > BLOCK_MULTIPLE else step
         for first in range(0, height, step):
             last = min(first + step, height)
             chunks.append((layer, first, last, last == height))
