@@ -2,8 +2,9 @@
 
     python benchmarks/micro/dense.py [SIZES [ROWS [DTYPE [ACTIVATION]]]]     784,256,128,10 128 float64 tanh
 
-Then 1024 -> 1024 with what layout.py and dense.py chose, and without: rows of W that lie a power of two
-apart, sums that are not cut. The fastest of many short windows, so that other programs count little.
+Then 1024 -> 1024 with what layout.py and dense.py chose, and without: blocks of 6 x 2 vectors, W in pieces,
+sums that are cut, rows of W that don't lie a power of two apart. The fastest of many short windows, so that
+other programs count little.
 """
 
 import itertools
@@ -71,17 +72,22 @@ def adam(times, params, gradient, first, second, hyper):
 
 
 @numba.njit(nogil=True)
-def multiply(times, weights, ld, bias, x, z, sizes, cut):
-    """z = W' x + b for panels x of 128 rows, sums cut into pieces of `cut`."""
+def multiply(times, weights, ld, bias, x, z, sizes, cut, piece, in_sixes):
+    """z = W' x + b for panels x of 128 rows, W in pieces of cut x piece, as backprop.multiply does it."""
     inputs, outputs, panels = sizes
     rows = panel_rows(x)
     for _ in range(times):
         for start in range(0, inputs, cut):
-            for panel in range(panels):
-                part = x[panel * inputs * rows : (panel + 1) * inputs * rows]
-                out = z[panel * outputs * rows : (panel + 1) * outputs * rows]
-                stop = min(inputs, start + cut)
-                dense.product(weights, 1, ld, bias, part, out, outputs, start, stop)
+            stop = min(inputs, start + cut)
+            for o in range(0, outputs, piece):
+                count = min(piece, outputs - o)
+                sixes = dense.rows_in_sixes(count, stop - start if in_sixes else 0)
+                for panel in range(panels):
+                    part = x[panel * inputs * rows : (panel + 1) * inputs * rows]
+                    out = z[(panel * outputs + o) * rows : (panel + 1) * outputs * rows]
+                    w, b, rest = weights[o:], bias[o:], count - sixes
+                    dense.long_product(w, 1, ld, b, part, out, sixes, start, stop)
+                    dense.product(w[sixes:], 1, ld, b[sixes:], part, out[sixes * rows :], rest, start, stop)
 
 
 def fastest(function, *args):
@@ -141,13 +147,16 @@ def choices():
     x, z = (aligned_zeros((panels * inputs * rows,), DTYPE) for _ in range(2))
     x += np.random.RandomState(0).rand(x.size).astype(DTYPE)
     padded = layout.row_length(outputs, layout.vector_lanes(DTYPE))
-    for text, ld, cut in (
-        (f"ld = {padded}, sums of {dense.SUM_LENGTH}", padded, dense.SUM_LENGTH),
-        (f"ld = {outputs}, sums of {dense.SUM_LENGTH}", outputs, dense.SUM_LENGTH),
-        (f"ld = {padded}, whole sums", padded, inputs),
+    cut, piece = dense.SUM_LENGTH, dense.OUTPUT_PIECE
+    for text, ld, *how in (
+        (f"ld = {padded}, pieces of {cut} x {piece}", padded, cut, piece, True),
+        ("the same, blocks of 4 x 2", padded, cut, piece, False),
+        (f"the same, pieces of {cut} x {outputs}", padded, cut, outputs, False),
+        ("the same, whole sums", padded, inputs, outputs, False),
+        (f"ld = {outputs}, pieces of {cut} x {outputs}", outputs, cut, outputs, False),
     ):
         weights, bias = aligned_zeros((inputs * ld,), DTYPE), aligned_zeros((ld,), DTYPE)
-        seconds = fastest(multiply, weights, ld, bias, x, z, (inputs, outputs, panels), cut)
+        seconds = fastest(multiply, weights, ld, bias, x, z, (inputs, outputs, panels), *how)
         report(f"1024 -> 1024, {text}", seconds, 2.0 * 128 * inputs * outputs)
 
 

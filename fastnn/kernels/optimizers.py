@@ -111,7 +111,9 @@ def adam(params, gradient, first, second, hyper):
     return squares
 
 
-@kernel
+# Exact, so that a gradient that overflows is infinite, as it is in memory: rate * (x * delta) might else become
+# (rate * x) * delta.
+@kernel(exact=True)
 def momentum_by_rows(params, velocity, x, delta, nesterov, hyper):
     """`momentum_rule`, or Nesterov's, for W (I, ld) whose gradient is x delta', x (I,) and delta (ld,).
 
@@ -135,7 +137,7 @@ def momentum_by_rows(params, velocity, x, delta, nesterov, hyper):
     return block_sum(squares)
 
 
-@kernel
+@kernel(exact=True)
 def adam_by_rows(params, first, second, x, delta, hyper):
     """`adam_rule` for W (I, ld) whose gradient is x delta', x (I,) and delta (ld,); returns sum(W^2) before.
 
