@@ -50,20 +50,20 @@ def unpanelled(tile, n_rows):
     return tile.transpose(0, 2, 1).reshape(-1, tile.shape[1])[:n_rows]
 
 
-def multiply(weights, strides, bias, x, z, sizes, n_rows, whole=dense.product):
-    """All panels by `whole`, a last one of few rows by `narrow_product`; sums in parts as in the engine."""
+def multiply(weights, strides, bias, x, z, sizes, n_rows, wide=dense.product):
+    """All panels by `wide`, a last one of few rows by `narrow_product`; sums in parts as in the engine."""
     (n_inputs, x_width), (n_outputs, z_width) = sizes
     rows = panel_rows(weights.dtype)
     for first in range(0, n_inputs, dense.SUM_LENGTH):
         last = min(n_inputs, first + dense.SUM_LENGTH)
         for panel in range(-(-n_rows // rows)):
-            kernel = whole if n_rows - panel * rows > lanes(weights.dtype) else dense.narrow_product
+            kernel = wide if n_rows - panel * rows > lanes(weights.dtype) else dense.narrow_product
             x_panel = x[panel * x_width * rows : (panel + 1) * x_width * rows]
             z_panel = z[panel * z_width * rows : (panel + 1) * z_width * rows]
             kernel(weights, *strides, bias, x_panel, z_panel, n_outputs, first, last)
 
 
-def check_product(n_inputs, n_outputs, n_rows, dtype, backwards, whole=dense.product):
+def check_product(n_inputs, n_outputs, n_rows, dtype, backwards, wide=dense.product):
     """z = W' x + b; backwards dx = W delta, the same with the strides of W exchanged."""
     shape = (n_outputs, n_inputs) if backwards else (n_inputs, n_outputs)
     W, x = draw(shape, dtype, 1), draw((n_rows, n_inputs), dtype, 2)
@@ -82,7 +82,7 @@ def check_product(n_inputs, n_outputs, n_rows, dtype, backwards, whole=dense.pro
     sizes = (n_inputs, x_width), (n_outputs, z_width)
     weights, bias_padded, x_panels = (buffer.values for buffer in read)
     strides = (ld, 1) if backwards else (1, ld)
-    multiply(weights, strides, bias_padded, x_panels, z.values, sizes, n_rows, whole)
+    multiply(weights, strides, bias_padded, x_panels, z.values, sizes, n_rows, wide)
     own = W.T if backwards else W
     exact = x.astype(float) @ own + bias
     magnitude = np.abs(x) @ np.abs(own).astype(float) + np.abs(bias)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import DTYPES, READ, WRITTEN, Guarded
+from numba import TypingError
 
 from fastnn.kernels import simd
 from fastnn.kernels.arithmetic import block_maximum, block_sum
@@ -130,7 +131,9 @@ def test_a_panel_is_a_slice_of_its_tile(at, width, panel, dtype):
     tile = Guarded(draw(at + 4 * size, dtype), WRITTEN)
     expected = tile.values.copy()
     expected[at + panel * size : at + (panel + 1) * size] = np.arange(size)
-    assert number_panel(tile.values, at, width, panel) == (size, size)
+    # Many times: a reference that is given back but was never taken shows only after a while.
+    for _ in range(3000):
+        assert number_panel(tile.values, at, width, panel) == (size, size)
     np.testing.assert_array_equal(tile.values, expected)
     tile.assert_guards_untouched()
 
@@ -225,7 +228,7 @@ def test_blocks_of_two_shapes_do_not_add():
     def mismatched(values):
         block_store(block_load(values, 1, 1, 0, 0) + block_load(values, 2, 1, 0, 8), values, 0, 0)
 
-    with pytest.raises(Exception, match="add"):
+    with pytest.raises(TypingError, match=r"built-in function i?add"):
         mismatched(np.zeros(64, np.float32))
 
 
@@ -275,6 +278,8 @@ OTHER_TESTS = [
         for name, width in [
             ("test_product_is_weighted_sum_plus_bias", 33),
             ("test_product_with_exchanged_strides_is_the_gradient_by_the_inputs", 33),
+            ("test_long_product_is_the_same_six_outputs_at_a_time", "64-False"),
+            ("test_long_product_is_the_same_six_outputs_at_a_time", "130-True"),
             ("test_weight_gradient_is_the_sum_of_outer_products", 17),
         ]
         for dtype in ("float32", "float64")
@@ -290,6 +295,7 @@ OTHER_TESTS = [
         )
         for dtype in ("float32", "float64")
     ),
+    "tests/test_optimizers.py::test_steps_by_rows_have_the_outer_product_as_their_gradient",
     # A whole network in one precision only: it takes ten seconds to compile.
     "tests/test_backprop.py::test_network_of_every_width_has_the_gradient_of_the_oracle[65-float32]",
 ]

@@ -2,8 +2,8 @@
 
     python benchmarks/micro/shapes.py
 
-Batches of few rows and layers of few units fill no vectors; what they lose against the next shape that does
-is the last column.
+Batches of few rows and layers of few units fill no vectors. The last column compares with the best of the
+value before, itself and the one after.
 """
 
 import itertools
@@ -56,7 +56,7 @@ def speeds(shapes, dtype):
 
 
 def show(title, values, shapes, dtype):
-    """One line a value; its neighbour is the best of the next values on either side."""
+    """One line a value, compared with the best of itself and its neighbours."""
     found = speeds(shapes, dtype)
     print(f"\n{title}, {np.dtype(dtype).name}")
     for at, value in enumerate(values):

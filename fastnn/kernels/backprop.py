@@ -102,8 +102,9 @@ def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows
                     continue
                 if sixes:
                     long_product(w, across, along, b, x, z, sixes, start, stop)
-                others = w[sixes * across :]
-                product(others, across, along, b[sixes:], x, z[sixes * rows :], rest, start, stop)
+                if rest > 0:
+                    others = w[sixes * across :]
+                    product(others, across, along, b[sixes:], x, z[sixes * rows :], rest, start, stop)
 
 
 @kernel(embed=True)

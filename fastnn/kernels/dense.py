@@ -20,19 +20,18 @@ from fastnn.kernels.simd import (
 )
 
 # A piece of the weights that serves all panels while it is in the cache: inputs that are summed before the
-# next panel takes its turn, and outputs. 1024 -> 1024, 128 rows: 82 GFLOP/s with sums of 192, 71 without a
-# limit (benchmarks/micro/dense.py); 68 -> 78 in the same minute with 120 outputs (a trial).
+# next panel takes its turn, and outputs, a multiple of 6 and 8 (benchmarks/micro/dense.py; docs/engine.md).
 SUM_LENGTH = 192
 OUTPUT_PIECE = 120
-# From this many terms on, blocks of 6 x 2 vectors pay: 8 sums leave no time for what is not in L1.
-# 1024 -> 1024: 78 -> 83 GFLOP/s, its backward product 86 -> 92, its weight gradient 82 -> 89, 784 -> 256
-# 94 -> 97; but 20 -> 20 84 -> 79 (a trial).
+# From this many terms on, blocks of 6 x 2 vectors pay: their 12 sums hide the wait for what is not in L1,
+# where the 8 of 4 x 2 just hide how long a multiply-add takes. Short sums lose: 20 -> 20 runs at 79 GFLOP/s
+# in place of 84 (a trial).
 LONG_SUM = 64
 
 
 @kernel(embed=True)
 def rows_in_sixes(count, terms):
-    """How many of `count` rows of blocks are taken 6 at a time; those that are left, 4 at a time."""
+    """How many of `count` rows of blocks are taken 6 at a time; the rest, 4. Rounds count up to fours."""
     count = (count + 3) // 4 * 4
     return max(0, count - 2 * (-count % 6)) if terms >= LONG_SUM else 0
 
@@ -40,8 +39,8 @@ def rows_in_sixes(count, terms):
 def make_product(height, width):
     """The product kernel with blocks of height x width vectors."""
 
-    # Not one kernel that hands its loop blocks of any shape: LLVM optimises a kernel that calls none before
-    # it is inlined, which is worth 11 % of a step of 4-32-16-4.
+    # Not one kernel that hands its loop blocks of any shape: LLVM optimises a kernel that calls no other
+    # before it is inlined, which is worth 11 % of a step of 4-32-16-4.
     @kernel
     def product(weights, across, along, bias, x, z, n_outputs, first, last):
         """z[o, r] = (bias[o] if first == 0 else z[o, r]) + sum_i weights[o*across + i*along] x[i, r].

@@ -36,9 +36,9 @@ if hasattr(os, "register_at_fork"):
 def kernel(function=None, *, exact=False, embed=False):
     """Compile a function when it is first called; `exact=True` keeps the order of its operations.
 
-    `embed=True` is for kernels that take named tuples of arrays: these travel by value, some 200 words a
-    call, and LLVM by itself may leave it at that. For one sample at a time it was worth 2.7 -> 2.4 us
-    (benchmarks/micro/sample.py).
+    `embed=True` is for kernels of a few instructions, and for those that take blocks or named tuples of
+    arrays: these travel by value, some 200 words a call, and LLVM by itself may leave it at that. For one
+    sample at a time it was worth 2.7 -> 2.4 us (benchmarks/micro/sample.py).
     """
     if function is None:
         return functools.partial(kernel, exact=exact, embed=embed)
@@ -65,6 +65,21 @@ def entry(function=None, *, reads=()):
     if function is None:
         return functools.partial(entry, reads=reads)
     return Entry(function, reads)
+
+
+def options(flags, embed):
+    """Numba's options for a kernel or an entry."""
+    return {
+        "error_model": "numpy",
+        "nogil": True,
+        "fastmath": set(flags),
+        "no_cfunc_wrapper": True,
+        "forceinline": embed,
+        # References are not counted: whoever calls an entry holds its arrays, and kernels make none. Numba
+        # counts one for each slice, in atomic steps: one sample of 64-100-10 took 2.3 us in place of 1.5
+        # (benchmarks/micro/sample.py), and compiling 10 % longer.
+        "_nrt": False,
+    }
 
 
 class CalleeLibrary(JITCodeLibrary):
@@ -133,17 +148,7 @@ class Kernel:
     def __init__(self, function, flags, embed=False):
         functools.update_wrapper(self, function)
         self.py_func = function
-        self.options = {
-            "error_model": "numpy",
-            "nogil": True,
-            "fastmath": set(flags),
-            "no_cfunc_wrapper": True,
-            "forceinline": embed,
-            # References are not counted: whoever calls an entry holds its arrays, and kernels make none.
-            # Numba counts one for each slice, in atomic steps: one sample of 64-100-10 took 2.3 us in place
-            # of 1.5 (benchmarks/micro/sample.py), and compiling 10 % longer.
-            "_nrt": False,
-        }
+        self.options = options(flags, embed)
         compile_callee = numba.njit(**self.options, no_cpython_wrapper=True, pipeline_class=CalleeCompiler)
         self.callee = compile_callee(function)
         resolve = self.callee.get_call_template
@@ -156,7 +161,11 @@ class Kernel:
 
     @functools.cached_property
     def dispatcher(self):
-        """The same function for Python to call; with references, since it may return a slice to Python."""
+        """The same function for Python to call.
+
+        It counts references, since it may return a slice. What it calls doesn't, so no kernel that it calls
+        may return one.
+        """
         return numba.njit(**(self.options | {"_nrt": True}))(self.py_func)
 
     def __call__(self, *args):
@@ -177,7 +186,7 @@ class Entry:
         unknown = sorted(name for name in self.reads if name.partition(".")[0] not in self.parameters)
         if unknown:
             raise TypeError(f"{function.__qualname__}() has no argument {unknown[0]!r} to read.")
-        self.dispatcher = numba.njit(**kernel(function).options)(function)
+        self.dispatcher = numba.njit(**options(FAST, embed=False))(function)
         self.dispatcher._cache = EntryCache(function)
         # Of (formals, machine code). Replaced and never changed, so that any thread can read it.
         self.specialisations = ()

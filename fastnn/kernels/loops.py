@@ -302,7 +302,7 @@ def sample_step(model, moments, data, work, control):
 
 @kernel(embed=True)
 def penalty(data, control, position):
-    """alpha / weight of the sample there, or -1 where it has to go by way of its gradient."""
+    """alpha / weight of the sample there, or -1 where `sample_step` has to take it."""
     reals, weight = control.reals, 1.0
     if data.weights.size:
         weight = float(data.weights[data.order[position]])

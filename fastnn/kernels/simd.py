@@ -12,6 +12,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
+from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic, models, register_model
 
 
@@ -159,7 +160,7 @@ def panel_of(typing, tile, at, width, panel):
         array = context.make_array(sig.args[0])(context, builder, tile_)
         array.data = builder.gep(array.data, [builder.add(at_, builder.mul(panel_, size))])
         array.nitems, array.shape = size, cgutils.pack_array(builder, [size])
-        return array._getvalue()
+        return impl_ret_borrowed(context, builder, sig.return_type, array._getvalue())
 
     return tile(tile, types.intp, types.intp, types.intp), generate
 
