@@ -1,5 +1,6 @@
 """Entry points: which arguments they take, and how often they compile."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -166,3 +167,24 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_child_forked_during_a_compilation_can_compile():
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK]
     assert subprocess.run(command, timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_garbage_is_collected_again_after_compiling_as_after_failing_to(was_on):
+    @entry
+    def double(x, out):
+        out[0] = 2 * x[0]
+
+    @entry
+    def broken(x, out):
+        out[0] = x.no_such_field
+
+    (gc.enable if was_on else gc.disable)()
+    try:
+        double(np.ones(1), np.ones(1))
+        assert gc.isenabled() == was_on
+        with pytest.raises(numba.TypingError, match="no_such_field"):
+            broken(np.ones(1), np.ones(1))
+        assert gc.isenabled() == was_on
+    finally:
+        gc.enable()

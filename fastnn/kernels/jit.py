@@ -4,7 +4,9 @@
 checked, and the machine code is kept on disk (cache.py).
 """
 
+import contextlib
 import functools
+import gc
 import os
 
 import llvmlite.binding as llvm
@@ -80,6 +82,21 @@ def options(flags, embed):
         # (benchmarks/micro/sample.py), and compiling 10 % longer.
         "_nrt": False,
     }
+
+
+@contextlib.contextmanager
+def no_garbage_collection():
+    """Compiling makes millions of objects that live on, and is not the time to look for cycles among them.
+
+    A first fit takes 11.5 s in place of 12.5, and 417 MB in place of 347 (benchmarks/micro/compile.py).
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class CalleeLibrary(JITCodeLibrary):
@@ -217,7 +234,8 @@ class Entry:
                 if precision(others) == precision(formals):
                     self.check_same(signature, tuple(formal.numba_type for formal in others))
                     return code
-            code = self.dispatcher.compile(signature)
+            with no_garbage_collection():
+                code = self.dispatcher.compile(signature)
             self.specialisations += ((formals, code),)
         return code
 
