@@ -81,24 +81,22 @@ def sgd(params, gradient, hyper):
     return squares
 
 
-@kernel
-def momentum(params, gradient, velocity, hyper):
-    """`momentum_rule` for all parameters.  All arrays (n,)."""
-    h, squares = numbers(hyper), params.dtype.type(0)
-    for i in range(params.size):
-        squares += params[i] * params[i]
-        params[i], velocity[i] = momentum_rule(params[i], gradient[i] * h[SCALE], velocity[i], h)
-    return squares
+def make_momentum(rule):
+    """The kernel that applies `momentum_rule` or `nesterov_rule` to all parameters."""
+
+    @kernel
+    def momentum(params, gradient, velocity, hyper):
+        """All arrays (n,)."""
+        h, squares = numbers(hyper), params.dtype.type(0)
+        for i in range(params.size):
+            squares += params[i] * params[i]
+            params[i], velocity[i] = rule(params[i], gradient[i] * h[SCALE], velocity[i], h)
+        return squares
+
+    return momentum
 
 
-@kernel
-def nesterov(params, gradient, velocity, hyper):
-    """`nesterov_rule` for all parameters.  All arrays (n,)."""
-    h, squares = numbers(hyper), params.dtype.type(0)
-    for i in range(params.size):
-        squares += params[i] * params[i]
-        params[i], velocity[i] = nesterov_rule(params[i], gradient[i] * h[SCALE], velocity[i], h)
-    return squares
+momentum, nesterov = make_momentum(momentum_rule), make_momentum(nesterov_rule)
 
 
 @kernel
@@ -111,30 +109,37 @@ def adam(params, gradient, first, second, hyper):
     return squares
 
 
-# Exact, so that a gradient that overflows is infinite, as it is in memory: rate * (x * delta) might become
-# (rate * x) * delta.
-@kernel(exact=True)
-def momentum_by_rows(params, velocity, x, delta, is_nesterov, hyper):
-    """`momentum_rule`, or Nesterov's, for W (I, ld) whose gradient is x delta', x (I,) and delta (ld,).
+# The kernels by rows are exact, so that a gradient that overflows is infinite, as it is in memory:
+# rate * (x * delta) might become (rate * x) * delta.
 
-    Returns sum(W^2) before. A gradient that is not stored need not be cleared, written and read.
-    """
-    h, step, ld = vectors(hyper), lanes(delta), delta.size
-    squares = block_zero(delta, 1, 1)
-    for i in range(x.size):
-        scale = h[SCALE] * block_broadcast(x, 1, 1, i)
-        for o in range(0, ld, step):
-            at = i * ld + o
-            value, v = block_load(params, 1, 1, at, 0), block_load(velocity, 1, 1, at, 0)
-            gradient = scale * block_load(delta, 1, 1, o, 0)
-            squares += value * value
-            if is_nesterov:
-                value, v = nesterov_rule(value, gradient, v, h)
-            else:
-                value, v = momentum_rule(value, gradient, v, h)
-            block_store(value, params, at, 0)
-            block_store(v, velocity, at, 0)
-    return block_sum(squares)
+
+def make_momentum_by_rows(rule):
+    """The kernel that applies one of these rules to a layer with the gradient of one sample."""
+
+    @kernel(exact=True)
+    def momentum_by_rows(params, velocity, x, delta, hyper):
+        """W (I, ld) has the gradient x delta', x (I,) and delta (ld,); returns sum(W^2) before.
+
+        A gradient that is not stored need not be cleared, written and read.
+        """
+        h, step, ld = vectors(hyper), lanes(delta), delta.size
+        squares = block_zero(delta, 1, 1)
+        for i in range(x.size):
+            scale = h[SCALE] * block_broadcast(x, 1, 1, i)
+            for o in range(0, ld, step):
+                at = i * ld + o
+                value, v = block_load(params, 1, 1, at, 0), block_load(velocity, 1, 1, at, 0)
+                squares += value * value
+                value, v = rule(value, scale * block_load(delta, 1, 1, o, 0), v, h)
+                block_store(value, params, at, 0)
+                block_store(v, velocity, at, 0)
+        return block_sum(squares)
+
+    return momentum_by_rows
+
+
+momentum_by_rows = make_momentum_by_rows(momentum_rule)
+nesterov_by_rows = make_momentum_by_rows(nesterov_rule)
 
 
 @kernel(exact=True)
@@ -189,4 +194,6 @@ def update_by_rows(solver, params, first, second, x, delta, hyper):
     """One step of a solver with moments on W (I, ld), flat like its moments, with the gradient x delta'."""
     if solver == ADAM:
         return adam_by_rows(params, first, second, x, delta, hyper)
-    return momentum_by_rows(params, first, x, delta, solver == NESTEROV, hyper)
+    if solver == NESTEROV:
+        return nesterov_by_rows(params, first, x, delta, hyper)
+    return momentum_by_rows(params, first, x, delta, hyper)
