@@ -36,7 +36,7 @@ def load(times, model, data, scratch, panels, n_rows):
 @numba.njit(nogil=True)
 def forward(times, model, data, scratch, panels, n_rows):
     for _ in range(times):
-        backprop.forward(model, data.table, scratch.tile, 0, panels, n_rows)
+        backprop.forward(model, data.table, scratch.tile, (0, panels), n_rows)
 
 
 @numba.njit(nogil=True)
@@ -49,7 +49,7 @@ def loss(times, model, data, scratch, panels, n_rows):
 @numba.njit(nogil=True)
 def backward(times, model, data, scratch, panels, n_rows):
     for _ in range(times):
-        backprop.backward(model, scratch.tile, 0, panels, n_rows)
+        backprop.backward(model, scratch.tile, (0, panels), n_rows)
 
 
 @numba.njit(nogil=True)

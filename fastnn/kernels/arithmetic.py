@@ -4,18 +4,10 @@ import math
 import operator
 
 from llvmlite import ir
-from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
 from fastnn.kernels.simd import Block, Emitter
-
-
-def call(emit, name, *vectors):
-    """LLVM's function llvm.<name> of vectors."""
-    kind = ir.FunctionType(emit.vector, [emit.vector] * len(vectors))
-    name = f"llvm.{name}.v{emit.block.lanes}f{emit.block.dtype.bitwidth}"
-    return emit.builder.call(cgutils.get_or_insert_function(emit.builder.module, kind, name), vectors)
 
 
 def of_blocks(*kinds):
@@ -52,7 +44,7 @@ extend(operator.iadd, lambda emit, x, y: emit.builder.fadd(x, y), 2)
 extend(operator.sub, lambda emit, x, y: emit.builder.fsub(x, y), 2)
 extend(operator.mul, lambda emit, x, y: emit.builder.fmul(x, y), 2)
 extend(operator.truediv, lambda emit, x, y: emit.builder.fdiv(x, y), 2)
-extend(math.sqrt, lambda emit, x: call(emit, "sqrt", x), 1)
+extend(math.sqrt, lambda emit, x: emit.call("sqrt", x), 1)
 
 
 @intrinsic
@@ -61,7 +53,7 @@ def block_maximum(typing, left, right):
     block = of_blocks(left, right)
     return block and (
         block(left, right),
-        vector_by_vector(lambda emit, x, y: call(emit, "maximum", x, y)),
+        vector_by_vector(lambda emit, x, y: emit.call("maximum", x, y)),
     )
 
 

@@ -135,15 +135,15 @@ def activate_output(code, a, n_outputs):
 
 
 @kernel(embed=True)
-def forward(model, table, tile, first_panel, last_panel, n_rows):
+def forward(model, table, tile, panels, n_rows):
     """All layers, up to z of the output layer, from what `load_panel` has left."""
     n_layers, rows = model.layers.shape[0], panel_rows(tile)
     for index in range(n_layers):
         layer = model.layers[index]
         if index > 0 or not multiplied_as_is(table):
-            propagate(layer, model.params, tile, (first_panel, last_panel), n_rows)
+            propagate(layer, model.params, tile, panels, n_rows)
         if index < n_layers - 1:
-            for panel in range(first_panel, last_panel):
+            for panel in range(panels[0], panels[1]):
                 a = panel_of(tile, layer[Z_AT], layer[LD], panel)
                 activate(model.codes[0], a[: layer[OUTPUTS] * rows])
 
@@ -199,20 +199,20 @@ def choose_rows(order, scratch, first, last):
 
 
 @kernel(embed=True)
-def backward(model, tile, first_panel, last_panel, n_rows):
+def backward(model, tile, panels, n_rows):
     """delta of every layer from delta of the output layer, each also row by row for the weight gradients."""
     rows = panel_rows(tile)
     for index in range(model.layers.shape[0] - 1, -1, -1):
         layer = model.layers[index]
-        for panel in range(first_panel, last_panel):
+        for panel in range(panels[0], panels[1]):
             delta = panel_of(tile, layer[DELTA_AT], layer[LD], panel)
             transpose_panel(
                 delta, panel_of(tile, layer[ROWS_AT], layer[LD], panel), layer[LD], layer[OUTPUTS]
             )
         if index > 0:
             below = model.layers[index - 1]
-            propagate_back(layer, model, tile, below[DELTA_AT], (first_panel, last_panel), n_rows)
-            for panel in range(first_panel, last_panel):
+            propagate_back(layer, model, tile, below[DELTA_AT], panels, n_rows)
+            for panel in range(panels[0], panels[1]):
                 size = below[OUTPUTS] * rows
                 a = panel_of(tile, layer[X_AT], layer[X_WIDTH], panel)[:size]
                 multiply_derivative(
@@ -227,15 +227,14 @@ def forward_backward(model, data, scratch, begin, n_rows, panels, losses):
 
     losses[panel] is the panel's sum of weight * loss.
     """
-    first, last = panels
     rows = panel_rows(scratch.tile)
-    for panel in range(first, last):
+    for panel in range(panels[0], panels[1]):
         choose_rows(data.order, scratch, begin + panel * rows, begin + n_rows)
         load_panel(model, data.table, scratch, panel)
-    forward(model, data.table, scratch.tile, first, last, n_rows)
-    for panel in range(first, last):
+    forward(model, data.table, scratch.tile, panels, n_rows)
+    for panel in range(panels[0], panels[1]):
         losses[panel] = output_loss(model, data, scratch, begin, panel, n_rows)
-    backward(model, scratch.tile, first, last, n_rows)
+    backward(model, scratch.tile, panels, n_rows)
 
 
 @kernel(embed=True)

@@ -259,7 +259,7 @@ def predict(rank, n_threads, model, table, out, work, activated):
             for r in range(rows):
                 scratch.rows[r] = min(begin + panel * rows + r, n - 1)
             load_panel(model, table, scratch, panel)
-        forward(model, table, scratch.tile, 0, panels, count)
+        forward(model, table, scratch.tile, (0, panels), count)
         for panel in range(panels):
             a = panel_of(scratch.tile, last[Z_AT], last[LD], panel)
             if activated:

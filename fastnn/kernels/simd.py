@@ -128,11 +128,13 @@ class Emitter:
 
     def multiply_add(self, left, right, addend):
         # llvm.fmuladd, not llvm.fma: where the CPU has no fused instruction the latter is a library call.
-        name = f"llvm.fmuladd.v{self.block.lanes}f{self.block.dtype.bitwidth}"
-        kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        return self.builder.call(
-            cgutils.get_or_insert_function(self.builder.module, kind, name), [left, right, addend]
-        )
+        return self.call("fmuladd", left, right, addend)
+
+    def call(self, name, *vectors):
+        """LLVM's function llvm.<name> of vectors."""
+        name = f"llvm.{name}.v{self.block.lanes}f{self.block.dtype.bitwidth}"
+        kind = ir.FunctionType(self.vector, [self.vector] * len(vectors))
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), vectors)
 
 
 @intrinsic
