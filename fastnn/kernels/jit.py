@@ -88,7 +88,7 @@ def options(flags, embed):
 def no_garbage_collection():
     """Compiling makes millions of objects that live on, and is not the time to look for cycles among them.
 
-    A first fit takes 11.5 s in place of 12.5, and 417 MB in place of 347 (benchmarks/micro/compile.py).
+    A first fit takes 11.5 s in place of 12.5, and 417 MB in place of 347 (a trial).
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -122,8 +122,8 @@ class CalleeLibrary(JITCodeLibrary):
                 function.linkage = llvm.Linkage.internal
         passes = llvm.create_new_module_pass_manager()
         passes.add_global_dead_code_eliminate_pass()
-        options = llvm.create_pipeline_tuning_options()
-        passes.run(self._final_module, llvm.create_pass_builder(self._codegen._tm, options))
+        tuning = llvm.create_pipeline_tuning_options()
+        passes.run(self._final_module, llvm.create_pass_builder(self._codegen._tm, tuning))
         super()._finalize_final_module()
 
 
