@@ -13,6 +13,7 @@ from fastnn.kernels.simd import (
     block_load,
     block_multiply_add,
     block_store,
+    block_total,
     block_transpose,
     block_zero,
     lanes,
@@ -117,18 +118,17 @@ def bias_gradient(delta_rows, gradient, ld, n_rows, fresh):
     """gradient[o] = (0 if fresh else gradient[o]) + sum_r delta[r, o].  delta_rows (T, ld), gradient
     (ld,).
     """
-    if fresh:
-        for o in range(ld):
-            gradient[o] = 0
     paired = n_rows - n_rows % 4
-    for r in range(0, paired, 4):
-        d0, d1 = delta_rows[r * ld : (r + 1) * ld], delta_rows[(r + 1) * ld : (r + 2) * ld]
-        d2, d3 = delta_rows[(r + 2) * ld : (r + 3) * ld], delta_rows[(r + 3) * ld : (r + 4) * ld]
-        for o in range(ld):
-            gradient[o] += (d0[o] + d1[o]) + (d2[o] + d3[o])
-    for r in range(paired, n_rows):
-        for o in range(ld):
-            gradient[o] += delta_rows[r * ld + o]
+    for o in range(0, ld, lanes(gradient)):
+        sums = block_zero(gradient, 4, 1)
+        for r in range(0, paired, 4):
+            sums += block_load(delta_rows, 4, 1, r * ld + o, ld)
+        total = block_total(sums)
+        for r in range(paired, n_rows):
+            total += block_load(delta_rows, 1, 1, r * ld + o, 0)
+        if not fresh:
+            total += block_load(gradient, 1, 1, o, 0)
+        block_store(total, gradient, o, 0)
 
 
 @kernel
