@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn import kernels
-from fastnn.threads import usable_threads
+from fastnn.threads import TakenCores, usable_threads
 
 ALIGNMENT = 64  # bytes: no vector crosses a cache line
 # Floating point operations that take as long as one more thread delays a step. Work W on n threads takes
@@ -22,6 +22,8 @@ PREDICT_WORK_PER_THREAD = 2e7
 # Looks at a barrier (0.3 us each) before a thread counts as late: 1 ms, or its share of a step at 20 GFLOP/s.
 LONG_WAIT, WORK_PER_LOOK = 3000, 6000.0
 PREDICT_ROWS = 256
+# Of all fits of the process, one after the other or side by side.
+taken_cores = TakenCores()
 # What a dense table has in place of CSR arrays.
 NOTHING = {np.dtype(real): np.empty(0, real) for real in (np.float32, np.float64)}
 NO_COLUMNS, NO_STARTS = np.empty(0, np.int32), np.empty(0, np.int64)
@@ -196,9 +198,8 @@ class Session:
         From the second run on only rows and targets are, if there is nothing else to learn from: the rest is
         made here and by the trainer, always alike. It saves 17 us of 100 where a run is one row.
         """
-        common = self.model, moments, data, self.work, control
+        self._args = self.model, moments, data, self.work, control
         one_row, dtype = self.batch_rows == 1, self.gradients.dtype
-        self._args = common if one_row else (self.n_threads, *common)
         X, y = data.table.X, data.y
         bare = X.size > 0 and data.weights.size == 0
         if self._code is not None and bare and plain(X, dtype) and plain(y, dtype):
@@ -206,7 +207,7 @@ class Session:
         if one_row:
             self._code = kernels.train_samples.code_for(*self._args)
         else:
-            self._code = kernels.train.code_for(0, *self._args)
+            self._code = kernels.train.code_for(0, self.n_threads, *self._args)
 
     def release(self) -> None:
         """Keep no data alive between runs."""
@@ -216,5 +217,8 @@ class Session:
         """One call of the compiled loop: as many batches as the budget in `control` allows."""
         if self.batch_rows == 1:
             self._code(*self._args)
-        else:
-            team.run(self._code, *self._args)
+            return
+        threads = taken_cores.leave(self.n_threads)
+        team.run(self._code, threads, *self._args, ranks=threads)
+        control = self._args[-1]
+        taken_cores.note(self.n_threads, threads, int(control.ints[kernels.state.TEAM]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from functools import cache
 
 # The variables that joblib sets in its worker processes, and that people set to keep a program small. The
@@ -39,6 +40,37 @@ def usable_threads(requested: int | None = None) -> int:
         limits = [1]
     usable: int = min([count_cores(*_affinity()), *limits])
     return max(1, usable + 1 + (requested or -1))
+
+
+class TakenCores:
+    """Remembers that another program has taken a core: the next calls begin with one thread fewer.
+
+    A team gets smaller within a call when one of its threads comes late, but every call would have to find
+    that out again, which takes it some milliseconds. After a while all threads are tried once more, after
+    twice the time if one is late again. Results don't depend on the number of threads.
+
+    >>> taken = TakenCores()
+    >>> taken.note(wanted=8, begun=8, ended=7)
+    >>> taken.leave(8), taken.leave(2)
+    (7, 2)
+    """
+
+    FIRST_SECONDS, MOST_SECONDS = 0.05, 1.6
+
+    def __init__(self) -> None:
+        self._free, self._seconds, self._until = 0, 0.0, 0.0
+
+    def leave(self, wanted: int) -> int:
+        """Threads to begin with, where `wanted` would be best."""
+        return min(wanted, self._free) if time.monotonic() < self._until else wanted
+
+    def note(self, wanted: int, begun: int, ended: int) -> None:
+        """A call has begun with so many threads and ended with so many."""
+        if ended < begun:
+            self._seconds = min(max(2 * self._seconds, self.FIRST_SECONDS), self.MOST_SECONDS)
+            self._free, self._until = ended, time.monotonic() + self._seconds
+        elif begun == wanted > 1:
+            self._seconds = 0.0
 
 
 @cache

@@ -18,7 +18,7 @@ from fastnn import threads
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.placement import leave_shared_core
 from fastnn.kernels.team import Team, barrier, new_barrier, note_late, was_late
-from fastnn.threads import usable_threads
+from fastnn.threads import TakenCores, usable_threads
 
 LINE = 16  # numbers from one thread's slot to the next, so that they don't share a cache line
 
@@ -64,6 +64,39 @@ def test_all_ranks_run_at_the_same_time():
     with Team(3) as team:
         team.run(meet, 5)
     assert sorted(ranks) == [(0, 5), (1, 5), (2, 5)]
+
+
+def test_some_ranks_run_where_not_all_are_asked_for():
+    called = []
+    with Team(3) as team:
+        for ranks in (2, 1, 3):
+            team.run(lambda rank, turn: called.append((turn, rank)), ranks, ranks=ranks)
+    assert sorted(called) == [(turn, rank) for turn in (1, 2, 3) for rank in range(turn)]
+
+
+def test_a_taken_core_is_left_for_twice_as_long_each_time(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(threads.time, "monotonic", lambda: now)
+    taken = TakenCores()
+    assert taken.leave(4) == 4
+    for seconds in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 1.6):
+        taken.note(4, begun=4, ended=3)
+        now += 0.99 * seconds
+        assert [taken.leave(wanted) for wanted in (8, 4, 3, 2, 1)] == [3, 3, 3, 2, 1]
+        taken.note(4, begun=3, ended=3)  # tells nothing about the fourth core
+        now += 0.02 * seconds
+        assert taken.leave(4) == 4
+    # One more is taken while the first one still is.
+    taken.note(4, begun=4, ended=3)
+    taken.note(4, begun=3, ended=2)
+    assert taken.leave(4) == 2
+    # All threads came in time: the next pause is a short one.
+    now += 2
+    taken.note(1, begun=1, ended=1)
+    taken.note(4, begun=4, ended=4)
+    taken.note(4, begun=4, ended=3)
+    now += 0.06
+    assert taken.leave(4) == 4
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a thread its core")

@@ -14,6 +14,7 @@ from cases import DTYPES, PAIRS, Oracle, Step, assert_trained_alike, draw_data, 
 from fastnn import SGD, Adam, Architecture, Network, Trainer, engine, training
 from fastnn.engine import Session
 from fastnn.kernels import state
+from fastnn.threads import TakenCores
 
 OPTIMIZERS = {
     "plain": SGD(0.05),
@@ -184,6 +185,7 @@ def test_training_is_the_same_to_the_bit_for_any_number_of_threads(kind, name, d
 def test_the_team_gets_smaller_when_one_comes_late_and_no_bit_changes(kind, monkeypatch):
     monkeypatch.setattr(engine, "LONG_WAIT", 0)
     monkeypatch.setattr(engine, "WORK_PER_LOOK", np.inf)  # whoever waits at all finds the others late
+    monkeypatch.setattr(engine, "taken_cores", TakenCores())
     monkeypatch.setattr(training, "FIRST_SLICE_WORK", 1e18)  # one call, as the next begins with all again
     sizes, batch = SHARED[kind]
     network = classifier(sizes=sizes)
@@ -193,6 +195,28 @@ def test_the_team_gets_smaller_when_one_comes_late_and_no_bit_changes(kind, monk
     shared, trainer = parameters_of(network, Adam(), X, y, n_threads=4, **settings)
     np.testing.assert_array_equal(shared, alone)
     assert trainer._ints[state.TEAM] == 1
+
+
+@pytest.mark.parametrize("kind", SHARED)
+def test_a_call_begins_with_the_threads_that_were_left(kind, monkeypatch):
+    begun = []
+
+    class ThreeOfFour(TakenCores):
+        def leave(self, wanted):
+            return min(wanted, 3)
+
+        def note(self, wanted, begun_with, ended):
+            begun.append((wanted, begun_with))
+
+    monkeypatch.setattr(engine, "taken_cores", ThreeOfFour())
+    sizes, batch = SHARED[kind]
+    network = classifier(sizes=sizes)
+    X, y = draw_data(network, 2 * batch + 77)
+    settings = {"batch_size": batch, "epochs": 5}
+    alone, _ = parameters_of(network, Adam(), X, y, n_threads=1, **settings)
+    shared, _ = parameters_of(network, Adam(), X, y, n_threads=4, **settings)
+    np.testing.assert_array_equal(shared, alone)
+    assert set(begun) == {(1, 1), (4, 3)}
 
 
 def test_threads_asked_for_are_really_used():

@@ -1,10 +1,14 @@
 """A fit of a few milliseconds beside a busy core: milliseconds with one thread and with two.
 
-OpenBLAS's threads look for work for some 0.1 s after a product, and don't let others have their core.
+OpenBLAS's threads look for work for some 0.1 s after a product, and don't let others have their core. Another
+program may never do.
 
 python benchmarks/micro/busy.py
 """
 
+import contextlib
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -16,7 +20,7 @@ from fastnn.optimizers import Adam
 from fastnn.training import Trainer
 
 EPOCHS = 20
-QUIET_SECONDS = 0.3
+QUIET_SECONDS, REPEATS = 0.3, 9
 
 
 def fit(X, y, n_threads):
@@ -29,8 +33,26 @@ def fit(X, y, n_threads):
     return 1e3 * (time.perf_counter() - start)
 
 
+@contextlib.contextmanager
+def other_program():
+    """A process that takes as much of one core as it gets."""
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        time.sleep(QUIET_SECONDS)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def print_medians(label, rows):
+    one, two = np.median(rows, axis=0)
+    print(f"{label:33s} {one:10.1f} {two:13.1f}", flush=True)
+
+
 if __name__ == "__main__":
     X, y = load_digits(return_X_y=True)
+    X /= 16
     factor = np.ones((300, 300))
     print("before the fit                    one thread   two threads")
     for label, seconds, product in (
@@ -39,7 +61,7 @@ if __name__ == "__main__":
         ("a product of OpenBLAS", QUIET_SECONDS, True),
     ):
         times = []
-        for _ in range(9):
+        for _ in range(REPEATS):
             row = []
             for n_threads in (1, 2):
                 time.sleep(QUIET_SECONDS)
@@ -48,7 +70,10 @@ if __name__ == "__main__":
                     pass
                 if product:
                     factor @ factor
-                row.append(fit(X / 16, y, n_threads))
+                row.append(fit(X, y, n_threads))
             times.append(row)
-        one, two = np.median(times, axis=0)
-        print(f"{label:33s} {one:10.1f} {two:13.1f}", flush=True)
+        print_medians(label, times)
+    with other_program():
+        # One after the other, with one thread and then with two: later fits know from earlier ones.
+        columns = [[fit(X, y, n_threads) for _ in range(3 * REPEATS)] for n_threads in (1, 2)]
+    print_medians("another program, all the time", np.transpose(columns))

@@ -228,16 +228,17 @@ class Team:
                 ended.acquire()
         self._queues, self._ended, self._process = [], [], 0
 
-    def run(self, function, *args) -> None:
-        """Call function(rank, *args) on every rank; return when all have returned.
+    def run(self, function, *args, ranks: int | None = None) -> None:
+        """Call function(rank, *args) on the first `ranks` ranks, or on all; return when all have returned.
 
         An exception of a rank is raised here, after all ranks have returned, and so is an interrupt.
         """
-        if self.n_threads == 1:
+        ranks = ranks or self.n_threads
+        if ranks == 1:
             function(0, *args)
             return
         self._start()
-        task, interrupt = _Task(self._run_all, (function, args)), None
+        task, interrupt = _Task(self._run_all, (ranks, function, args)), None
         while not task.done:
             try:
                 self._queues[0].put(task)
@@ -248,7 +249,7 @@ class Team:
         if failure:
             raise failure
 
-    def _run_all(self, function, args):
+    def _run_all(self, ranks, function, args):
         """Rank 0: here, in a thread of the team, no interrupt comes between the ranks."""
         cores: list[int] = []
         leave_shared_core(cores)
@@ -257,8 +258,8 @@ class Team:
             leave_shared_core(cores)
             function(rank, *args)
 
-        others = [_Task(run_rank, (rank,)) for rank in range(1, self.n_threads)]
-        for queue, task in zip(self._queues[1:], others, strict=True):
+        others = [_Task(run_rank, (rank,)) for rank in range(1, ranks)]
+        for queue, task in zip(self._queues[1:ranks], others, strict=True):
             queue.put(task)
         try:
             function(0, *args)
