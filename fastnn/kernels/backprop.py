@@ -11,6 +11,7 @@ import numpy as np
 from fastnn.kernels.activations import activate, multiply_derivative, softmax_panel
 from fastnn.kernels.codes import SOFTMAX
 from fastnn.kernels.dense import (
+    GRADIENT_ROWS,
     OUTPUT_PIECE,
     SUM_LENGTH,
     bias_gradient,
@@ -247,7 +248,11 @@ def chunk_gradient(model, data, chunk, scratch, gradient, begin, n_rows, fresh):
     delta_rows = tile[layer[ROWS_AT] : layer[ROWS_AT] + panels * layer[LD] * rows]
     weights = gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     if chunk[CHUNK_LAYER] > 0 or not multiplied_as_is(data.table):
-        weight_gradient(layer, x, delta_rows, weights, chunk[CHUNK_FIRST], chunk[CHUNK_LAST], n_rows, fresh)
+        first, last = chunk[CHUNK_FIRST], chunk[CHUNK_LAST]
+        for row in range(0, n_rows, GRADIENT_ROWS):
+            count, begins = min(GRADIENT_ROWS, n_rows - row), fresh and row == 0
+            inputs, deltas = x[row * layer[X_WIDTH] :], delta_rows[row * layer[LD] :]
+            weight_gradient(layer, inputs, deltas, weights, first, last, count, begins)
     elif chunk[CHUNK_FIRST] == 0:
         # An entry may lie in any chunk: the first one stands for the whole layer.
         sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh)
