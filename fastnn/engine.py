@@ -17,8 +17,8 @@ ALIGNMENT = 64  # bytes: no vector crosses a cache line
 # Floating point operations that take as long as one more thread delays a step. Work W on n threads takes
 # W / n + c n, the least at n = sqrt(W / c): two threads from 1e6 on (benchmarks/micro/threads.py).
 STEP_WORK_PER_THREAD = 2.5e5
-# Of a prediction, where threads don't wait for each other.
-PREDICT_WORK_PER_THREAD = 2e7
+# Of a call, as waking a team takes 0.2 to 0.3 ms (benchmarks/micro/threads.py).
+CALL_WORK_PER_THREAD = 2e7
 # Looks at a barrier (0.3 us each) before a thread counts as late: 1 ms, or its share of a step at 20 GFLOP/s.
 LONG_WAIT, WORK_PER_LOOK = 3000, 6000.0
 PREDICT_ROWS = 256
@@ -109,7 +109,7 @@ class Predictor:
         rows = 1 if n == 1 else PREDICT_ROWS
         threads = 1
         if n_threads != 1 and n > PREDICT_ROWS:
-            threads = count_threads(n * self._work_per_row / PREDICT_WORK_PER_THREAD, n_threads)
+            threads = count_threads(n * self._work_per_row / CALL_WORK_PER_THREAD, n_threads)
         layout, model = self._model(rows)
         threads = min(threads, -(-n // (layout.tile_panels * layout.panel_rows)))
         free = self._free.setdefault((rows, threads), [])
@@ -164,6 +164,7 @@ class Session:
         work = 6.0 * params.size * batch_rows
         worth = sqrt(work / STEP_WORK_PER_THREAD)
         self.n_threads = 1 if batch_rows == 1 else min(count_threads(worth, n_threads), limit)
+        self._fixed = n_threads is not None
         self.step_work = work + 20.0 * params.size
         self._long_wait = max(LONG_WAIT, int(self.step_work / self.n_threads / WORK_PER_LOOK))
         self.model = make_model(layout, codes, params)
@@ -218,7 +219,21 @@ class Session:
         if self.batch_rows == 1:
             self._code(*self._args)
             return
-        threads = taken_cores.leave(self.n_threads)
+        wanted = self._threads_of_call()
+        threads = taken_cores.leave(wanted)
         team.run(self._code, threads, *self._args, ranks=threads)
-        control = self._args[-1]
-        taken_cores.note(self.n_threads, threads, int(control.ints[kernels.state.TEAM]))
+        taken_cores.note(wanted, threads, int(self._args[-1].ints[kernels.state.TEAM]))
+
+    def _threads_of_call(self) -> int:
+        """Fewer than a step is worth where the call has few steps to do, such as one epoch of a small data
+        set: for those it takes longer to wake the team.
+        """
+        state, ints = kernels.state, self._args[-1].ints
+        if self.n_threads == 1 or ints[state.BUDGET] == 0:
+            return 1
+        if self._fixed:
+            return self.n_threads
+        epochs = 1 if ints[state.PAUSE] else int(ints[state.EPOCHS] - ints[state.EPOCH])
+        rows = epochs * int(ints[state.N_ROWS]) - int(ints[state.CURSOR])
+        batches = min(int(ints[state.BUDGET]), -(-rows // self.batch_rows))
+        return max(1, min(self.n_threads, int(batches * self.step_work / CALL_WORK_PER_THREAD)))

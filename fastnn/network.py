@@ -148,7 +148,8 @@ class Network:
         targets = check_targets(self.architecture, y, matrix.shape[0], self.dtype)
         weights = check_weights(sample_weight, matrix.shape[0], self.dtype)
         check_number("alpha", alpha, 0, np.inf)
-        return Gradient(self, matrix, targets, weights, alpha=alpha)()
+        with Gradient(self, matrix, targets, weights, alpha=alpha) as gradient:
+            return gradient()
 
 
 def views(table: NDArray[Any], vector: NDArray[Any]) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
@@ -172,7 +173,10 @@ def _restore(architecture: Architecture, weights: Any, biases: Any, dtype: Any) 
 
 
 class Gradient:
-    """Loss and gradient of a network on fixed, checked data, as often as an optimizer asks for them."""
+    """Loss and gradient of a network on fixed, checked data, as often as an optimizer asks for them.
+
+    Its threads wait for the next call until the end of a `with` block.
+    """
 
     def __init__(
         self,
@@ -200,11 +204,17 @@ class Gradient:
         none = np.empty(0, dtype=network.dtype)
         self._session.bind(self._session.moments(none, none), data, control)
         self._views = views(self._session.layout.layers, self._session.gradients[0])
+        self._team = kernels.team.Team(self._session.n_threads)
+
+    def __enter__(self) -> "Gradient":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._team.__exit__(*exception)
 
     def __call__(self) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
         state = kernels.state
         self._ints[[state.CURSOR, state.EPOCH, state.STATUS, state.BUDGET]] = 0, 0, state.RUNNING, 1
-        with kernels.team.Team(self._session.n_threads) as team:
-            self._session.advance(team)
+        self._session.advance(self._team)
         weights, biases = self._views
         return float(self._loss[0]), [w.copy() for w in weights], [b.copy() for b in biases]

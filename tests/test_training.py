@@ -234,7 +234,10 @@ def test_gradient_is_the_same_to_the_bit_for_any_number_of_threads(dtype):
         targets, none = y.reshape(-1, 1).astype(dtype), np.empty(0, dtype)
         from fastnn.network import Gradient
 
-        results = [Gradient(network, X, targets, none, n_threads=n)() for n in (1, 2, 3, 8)]
+        results = []
+        for n_threads in (1, 2, 3, 8):
+            with Gradient(network, X, targets, none, n_threads=n_threads) as gradient:
+                results.append(gradient())
         for loss, dW, db in results[1:]:
             assert loss == results[0][0]
             for one, other in zip(dW + db, results[0][1] + results[0][2], strict=True):

@@ -35,7 +35,7 @@ def train(
     progress = Progress(model, problem, held_out, hooks)
     result: Any = None
     try:
-        with _blas().limit(limits=1, user_api="blas"):
+        with _blas().limit(limits=1, user_api="blas"), problem.gradient:
             result = minimize(
                 problem,
                 problem.point(),
@@ -75,7 +75,7 @@ class Problem:
         weights = np.empty(0) if rows.sample_weight is None else rows.sample_weight
         # For several outputs of a regressor the loss is their mean and its gradient that of their sum: so in
         # scikit-learn, and another loss would take other steps.
-        self._gradient = Gradient(
+        self.gradient = Gradient(
             self.network,
             rows.X,
             rows.y,
@@ -87,7 +87,7 @@ class Problem:
 
     def __call__(self, point: Any) -> tuple[float, Any]:
         self.move_to(point)
-        self.loss, weights, biases = self._gradient()
+        self.loss, weights, biases = self.gradient()
         return self.loss, _joined(weights, biases)
 
     def point(self) -> Any:
