@@ -17,7 +17,7 @@ ALIGNMENT = 64  # bytes: no vector crosses a cache line
 # Floating point operations that take as long as one more thread delays a step. Work W on n threads takes
 # W / n + c n, the least at n = sqrt(W / c): two threads from 1e6 on (benchmarks/micro/threads.py).
 STEP_WORK_PER_THREAD = 2.5e5
-# Of a call, as waking a team takes 0.2 to 0.3 ms (benchmarks/micro/threads.py).
+# Of a call: to wake a team takes 0.1 to 0.3 ms, to make one 0.3 (benchmarks/micro/barrier.py).
 CALL_WORK_PER_THREAD = 2e7
 # Looks at a barrier (0.3 us each) before a thread counts as late: 1 ms, or its share of a step at 20 GFLOP/s.
 LONG_WAIT, WORK_PER_LOOK = 3000, 6000.0

@@ -14,6 +14,7 @@ from cases import DTYPES, PAIRS, Oracle, Step, assert_trained_alike, draw_data, 
 from fastnn import SGD, Adam, Architecture, Network, Trainer, engine, training
 from fastnn.engine import Session
 from fastnn.kernels import state
+from fastnn.kernels.team import Team
 from fastnn.threads import TakenCores
 
 OPTIMIZERS = {
@@ -217,6 +218,41 @@ def test_a_call_begins_with_the_threads_that_were_left(kind, monkeypatch):
     shared, _ = parameters_of(network, Adam(), X, y, n_threads=4, **settings)
     np.testing.assert_array_equal(shared, alone)
     assert set(begun) == {(1, 1), (4, 3)}
+
+
+@pytest.fixture
+def ranks_of_calls(monkeypatch):
+    """How many threads each call of the compiled loop gets, on a computer of four cores."""
+    calls, run = [], Team.run
+
+    def recording(self, function, *args, ranks=None):
+        calls.append(ranks)
+        run(self, function, *args, ranks=ranks)
+
+    monkeypatch.setattr(Team, "run", recording)
+    monkeypatch.setattr(engine, "usable_threads", lambda: 4)
+    monkeypatch.setattr(engine, "taken_cores", TakenCores())
+    monkeypatch.setattr(engine, "LONG_WAIT", 10**9)
+    return calls
+
+
+def test_a_team_is_not_woken_for_less_work_than_that_takes(ranks_of_calls):
+    network = classifier(sizes=(8, 100, 3))
+    X, y = draw_data(network, 400)
+
+    def calls(n_threads=None, **options):
+        ranks_of_calls.clear()
+        trainer = Trainer(network, Adam(), batch_size=400, n_threads=n_threads, tol=0, n_iter_no_change=500)
+        trainer.run(X, y, **options)
+        return ranks_of_calls
+
+    assert set(calls(epochs=500)) == {4}
+    assert set(calls(epochs=3)) == {1}
+    # Python comes back after each epoch.
+    assert set(calls(epochs=20, on_epoch=lambda trainer: None)) == {1}
+    assert set(calls(n_threads=2, epochs=3)) == {2}
+    # Every second call only takes note of a score.
+    assert calls(n_threads=2, epochs=3, score=lambda network: 0.5) == [2, 1] * 3
 
 
 def test_threads_asked_for_are_really_used():

@@ -1,8 +1,10 @@
-"""Microseconds per barrier for 2 to 8 threads, by the number of looks before a core is offered to others.
+"""Microseconds per barrier for 2 to 8 threads, by the number of looks before a core is offered to others; and
+of a call that does nothing, with threads that wait for it and with threads of its own.
 
 python benchmarks/micro/barrier.py [SPINS ...]
 """
 
+import statistics
 import sys
 import time
 
@@ -33,7 +35,29 @@ def measure(n_threads, spins):
     return best
 
 
+def measure_call(n_threads, pause):
+    """Median seconds of a call by a team that exists already, after a pause, and by a new one."""
+    waiting, new = [], []
+    with Team(n_threads) as team:
+        for _ in range(20 * REPEATS):
+            time.sleep(pause)
+            start = time.perf_counter()
+            team.run(lambda rank: None)
+            waiting.append(time.perf_counter() - start)
+    for _ in range(20 * REPEATS):
+        start = time.perf_counter()
+        with Team(n_threads) as team:
+            team.run(lambda rank: None)
+        new.append(time.perf_counter() - start)
+    return statistics.median(waiting), statistics.median(new)
+
+
 if __name__ == "__main__":
     for spins in [int(text) for text in sys.argv[1:]] or [team_module.SPINS]:
         for n_threads in (2, 3, 4, 8):
             print(f"{spins:6d} looks  {n_threads} threads  {1e6 * measure(n_threads, spins):8.3f} us")
+    for n_threads in (2, 4):
+        for pause in (0, 0.002, 0.02):
+            waiting, new = measure_call(n_threads, pause)
+            label = f"{n_threads} threads  called after {1e3 * pause:g} ms"
+            print(f"{label:38s}{1e6 * waiting:8.0f} us, with new threads {1e6 * new:8.0f} us")
