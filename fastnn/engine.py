@@ -17,8 +17,10 @@ ALIGNMENT = 64  # bytes: no vector crosses a cache line
 # Floating point operations that take as long as one more thread delays a step. Work W on n threads takes
 # W / n + c n, the least at n = sqrt(W / c): two threads from 1e6 on (benchmarks/micro/threads.py).
 STEP_WORK_PER_THREAD = 2.5e5
-# Of a call: to wake a team takes 0.1 to 0.3 ms, to make one 0.3 (benchmarks/micro/barrier.py).
+# Of a call: to wake a team takes 0.1 to 0.3 ms (benchmarks/micro/barrier.py).
 CALL_WORK_PER_THREAD = 2e7
+# Of a prediction, which begins before other threads do.
+PREDICT_WORK_PER_THREAD = 1.2e7
 # Looks at a barrier (0.3 us each) before a thread counts as late: 1 ms, or its share of a step at 20 GFLOP/s.
 LONG_WAIT, WORK_PER_LOOK = 3000, 6000.0
 PREDICT_ROWS = 256
@@ -109,7 +111,7 @@ class Predictor:
         rows = 1 if n == 1 else PREDICT_ROWS
         threads = 1
         if n_threads != 1 and n > PREDICT_ROWS:
-            threads = count_threads(n * self._work_per_row / CALL_WORK_PER_THREAD, n_threads)
+            threads = count_threads(n * self._work_per_row / PREDICT_WORK_PER_THREAD, n_threads)
         layout, model = self._model(rows)
         threads = min(threads, -(-n // (layout.tile_panels * layout.panel_rows)))
         free = self._free.setdefault((rows, threads), [])
@@ -118,14 +120,12 @@ class Predictor:
         except IndexError:
             work = make_work(layout, self.sizes[-1], dtype, threads, threads)
         out = np.empty((n, self.sizes[-1]), dtype)
-        args = threads, model, make_table(X), out, work, 0 if logits else 1
-        if threads > 1:
-            with kernels.team.Team(threads) as team:
-                team.run(kernels.predict, *args)
-        elif self._code is not None and plain(X, dtype):
-            self._code(0, *args)
-        else:
+        args = kernels.team.new_counter(), model, make_table(X), out, work, 0 if logits else 1
+        if self._code is None or not plain(X, dtype):
             self._code = kernels.predict.code_for(0, *args)
+        if threads > 1:
+            kernels.team.run_with_helpers(threads, self._code, *args)
+        else:
             self._code(0, *args)
         free.append(work)
         return out

@@ -15,9 +15,19 @@ import numpy as np
 import pytest
 
 from fastnn import threads
+from fastnn.kernels import team
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.placement import leave_shared_core
-from fastnn.kernels.team import Team, barrier, new_barrier, note_late, was_late
+from fastnn.kernels.team import (
+    Team,
+    barrier,
+    new_barrier,
+    new_counter,
+    note_late,
+    run_with_helpers,
+    take_next,
+    was_late,
+)
 from fastnn.threads import TakenCores, usable_threads
 
 LINE = 16  # numbers from one thread's slot to the next, so that they don't share a cache line
@@ -72,6 +82,68 @@ def test_some_ranks_run_where_not_all_are_asked_for():
         for ranks in (2, 1, 3):
             team.run(lambda rank, turn: called.append((turn, rank)), ranks, ranks=ranks)
     assert sorted(called) == [(turn, rank) for turn in (1, 2, 3) for rank in range(turn)]
+
+
+@kernel
+def take_all(rank, counter, takers, takes):
+    while True:
+        piece = take_next(counter)
+        if piece >= takers.size:
+            break
+        takers[piece] = rank
+        takes[piece] += 1
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
+def test_helpers_and_the_caller_do_each_piece_once(n_threads):
+    for _ in range(20):
+        takers, takes = np.full(5000, -1), np.zeros(5000, np.int64)
+        run_with_helpers(n_threads, take_all, new_counter(), takers, takes)
+        assert (takes == 1).all()
+        assert set(takers) <= set(range(n_threads))
+
+
+def test_nobody_waits_for_a_helper_that_has_not_begun(monkeypatch):
+    late = []
+    monkeypatch.setattr(team._thread, "start_new_thread", lambda run, args: late.append(run))
+    called = []
+    run_with_helpers(3, called.append)
+    assert called == [0]
+    for run in late:  # it finds that it is not needed any more
+        run()
+    assert called == [0]
+
+
+def test_a_helper_that_has_begun_is_waited_for():
+    begun, done = threading.Event(), []
+
+    def function(rank):
+        if rank:
+            begun.set()
+            time.sleep(0.2)
+        else:
+            assert begun.wait(30)
+        done.append(rank)
+
+    run_with_helpers(2, function)
+    assert done == [0, 1]
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_an_exception_of_the_caller_or_of_a_helper_is_raised(failing):
+    begun, returned = threading.Event(), []
+
+    def function(rank):
+        if rank == 1:
+            begun.set()
+        assert begun.wait(30)
+        if rank == failing:
+            raise ValueError(f"rank {rank}")
+        returned.append(rank)
+
+    with pytest.raises(ValueError, match=f"rank {failing}"):
+        run_with_helpers(2, function)
+    assert returned == [1 - failing]
 
 
 def test_a_taken_core_is_left_for_twice_as_long_each_time(monkeypatch):

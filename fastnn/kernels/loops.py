@@ -63,7 +63,7 @@ from fastnn.kernels.state import (
     TEAM,
 )
 from fastnn.kernels.subnormals import flush_subnormals, restore_subnormals
-from fastnn.kernels.team import barrier, note_late, was_late
+from fastnn.kernels.team import barrier, note_late, take_next, was_late
 
 READS = ("data.table", "data.y", "data.weights")
 # One sample at a time: the factor kept apart from the weights stays in a range where nothing overflows.
@@ -246,13 +246,19 @@ def train(rank, n_threads, model, moments, data, work, control):
 
 
 @entry(reads=("table",))
-def predict(rank, n_threads, model, table, out, work, activated):
-    """out[n, o] = output of the network for X (n, I), or z of the output layer where `activated` is 0."""
+def predict(rank, counter, model, table, out, work, activated):
+    """out[n, o] = output of the network for X (n, I), or z of the output layer where `activated` is 0.
+
+    Each thread takes the next tile that nobody has taken, from a counter at 0.
+    """
     scratch = scratch_of(work, rank, rank)
     rows, n = panel_rows(scratch.tile), out.shape[0]
     tile_rows = work.losses.shape[1] * rows
     last = model.layers[model.layers.shape[0] - 1]
-    for begin in range(rank * tile_rows, n, n_threads * tile_rows):
+    while True:
+        begin = take_next(counter) * tile_rows
+        if begin >= n:
+            break
         count = min(tile_rows, n - begin)
         panels = (count + rows - 1) // rows
         for panel in range(panels):

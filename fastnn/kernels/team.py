@@ -163,6 +163,17 @@ def was_late(state):
     return late
 
 
+def new_counter():
+    """State (BARRIER_SIZE,) of a counter at 0."""
+    return np.zeros(BARRIER_SIZE, dtype=np.int64)
+
+
+@kernel
+def take_next(counter):
+    """0, 1, 2 and so on: each number to one of the threads that ask."""
+    return _add(counter, ARRIVED, 1)
+
+
 class _Task:
     """One call in a thread of a team. It runs once, however often it is queued.
 
@@ -196,6 +207,34 @@ def _work(tasks, ended):
             del task  # while it waits, it keeps no arrays alive
     finally:
         ended.release()
+
+
+def run_with_helpers(n_threads, function, *args):
+    """Call function(rank, *args) here with rank 0, and with other ranks in threads of their own meanwhile.
+
+    For functions that share pieces of work by `take_next` and never wait for each other: what rank 0 finds
+    left when it starts, it could do alone. So nobody waits for a thread that has not begun yet, because its
+    core is taken, say; it never will then.
+    """
+    cores: list[int] = []
+
+    def run_rank(rank):
+        leave_shared_core(cores)
+        function(rank, *args)
+
+    tasks = [_Task(run_rank, (rank,)) for rank in range(1, n_threads)]
+    try:
+        leave_shared_core(cores)
+        for task in tasks:
+            _thread.start_new_thread(task.run, ())
+        function(0, *args)
+    finally:
+        for task in tasks:
+            if not task.begun.acquire(blocking=False):
+                task.finished.acquire()
+    for task in tasks:
+        if task.error:
+            raise task.error
 
 
 class Team:
