@@ -164,7 +164,7 @@ class Session:
         work = 6.0 * params.size * batch_rows
         worth = sqrt(work / STEP_WORK_PER_THREAD)
         self.n_threads = 1 if batch_rows == 1 else min(count_threads(worth, n_threads), limit)
-        self._fixed = n_threads is not None
+        self._threads_given = n_threads is not None
         self.step_work = work + 20.0 * params.size
         self._long_wait = max(LONG_WAIT, int(self.step_work / self.n_threads / WORK_PER_LOOK))
         self.model = make_model(layout, codes, params)
@@ -219,10 +219,14 @@ class Session:
         if self.batch_rows == 1:
             self._code(*self._args)
             return
-        wanted = self._threads_of_call()
-        threads = taken_cores.leave(wanted)
+        wanted, state, ints = self._threads_of_call(), kernels.state, self._args[-1].ints
+        threads, first = taken_cores.leave(wanted), int(ints[state.STEP])
+        ints[state.SHRUNK_AT] = 0
         team.run(self._code, threads, *self._args, ranks=threads)
-        taken_cores.note(wanted, threads, int(self._args[-1].ints[kernels.state.TEAM]))
+        steps, until_late = int(ints[state.STEP]) - first, int(ints[state.SHRUNK_AT]) - first
+        # Somebody late for a moment, later on, says nothing about the next call.
+        taken = ints[state.TEAM] < threads and until_late <= max(1, steps // 4)
+        taken_cores.note(wanted, threads, int(ints[state.TEAM]) if taken else threads)
 
     def _threads_of_call(self) -> int:
         """Fewer than a step is worth where the call has few steps to do, such as one epoch of a small data
@@ -231,7 +235,7 @@ class Session:
         state, ints = kernels.state, self._args[-1].ints
         if self.n_threads == 1 or ints[state.BUDGET] == 0:
             return 1
-        if self._fixed:
+        if self._threads_given:
             return self.n_threads
         epochs = 1 if ints[state.PAUSE] else int(ints[state.EPOCHS] - ints[state.EPOCH])
         rows = epochs * int(ints[state.N_ROWS]) - int(ints[state.CURSOR])

@@ -148,8 +148,7 @@ class Network:
         targets = check_targets(self.architecture, y, matrix.shape[0], self.dtype)
         weights = check_weights(sample_weight, matrix.shape[0], self.dtype)
         check_number("alpha", alpha, 0, np.inf)
-        with Gradient(self, matrix, targets, weights, alpha=alpha) as gradient:
-            return gradient()
+        return Gradient(self, matrix, targets, weights, alpha=alpha)()
 
 
 def views(table: NDArray[Any], vector: NDArray[Any]) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
@@ -175,7 +174,7 @@ def _restore(architecture: Architecture, weights: Any, biases: Any, dtype: Any) 
 class Gradient:
     """Loss and gradient of a network on fixed, checked data, as often as an optimizer asks for them.
 
-    Its threads wait for the next call until the end of a `with` block.
+    In a `with` block its threads wait for the next call, else each call makes its own.
     """
 
     def __init__(
@@ -204,15 +203,20 @@ class Gradient:
         none = np.empty(0, dtype=network.dtype)
         self._session.bind(self._session.moments(none, none), data, control)
         self._views = views(self._session.layout.layers, self._session.gradients[0])
-        self._team = kernels.team.Team(self._session.n_threads)
+        self._team: Any = None
 
     def __enter__(self) -> "Gradient":
+        self._team = kernels.team.Team(self._session.n_threads)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._team.__exit__(*exception)
+        self._team = None
 
     def __call__(self) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
+        if self._team is None:
+            with self:
+                return self()
         state = kernels.state
         self._ints[[state.CURSOR, state.EPOCH, state.STATUS, state.BUDGET]] = 0, 0, state.RUNNING, 1
         self._session.advance(self._team)

@@ -85,7 +85,8 @@ def test_some_ranks_run_where_not_all_are_asked_for():
 
 
 @kernel
-def take_all(rank, counter, takers, takes):
+def take_all(rank, n_threads, state, counter, takers, takes):
+    barrier(state, n_threads)
     while True:
         piece = take_next(counter)
         if piece >= takers.size:
@@ -96,11 +97,14 @@ def take_all(rank, counter, takers, takes):
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 8])
 def test_helpers_and_the_caller_do_each_piece_once(n_threads):
+    all_takers = set()
     for _ in range(20):
-        takers, takes = np.full(5000, -1), np.zeros(5000, np.int64)
-        run_with_helpers(n_threads, take_all, new_counter(), takers, takes)
+        takers, takes = np.full(50_000, -1), np.zeros(50_000, np.int64)
+        run_with_helpers(n_threads, take_all, n_threads, new_barrier(), new_counter(), takers, takes)
         assert (takes == 1).all()
-        assert set(takers) <= set(range(n_threads))
+        all_takers.update(takers)
+    assert all_takers <= set(range(n_threads))
+    assert len(all_takers) > 1 or n_threads == 1
 
 
 def test_nobody_waits_for_a_helper_that_has_not_begun(monkeypatch):
@@ -112,6 +116,53 @@ def test_nobody_waits_for_a_helper_that_has_not_begun(monkeypatch):
     for run in late:  # it finds that it is not needed any more
         run()
     assert called == [0]
+
+
+def test_threads_of_a_team_that_could_not_all_be_started_end(monkeypatch):
+    start, started, ended = team._thread.start_new_thread, [], threading.Event()
+
+    def refuse_the_second(function, args):
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(start(lambda: (function(*args), ended.set()), ()))
+
+    monkeypatch.setattr(team._thread, "start_new_thread", refuse_the_second)
+    with Team(2) as pair, pytest.raises(RuntimeError, match="start new thread"):
+        pair.run(lambda rank: None)
+    assert ended.wait(30)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_the_exception_of_a_signal_is_raised_after_all_ranks_have_returned():
+    def late(number, frame):
+        raise TimeoutError("a signal")
+
+    before, returned = signal.signal(signal.SIGALRM, late), []
+
+    def run(rank):
+        if rank == 1:
+            os.kill(os.getpid(), signal.SIGALRM)
+        time.sleep(0.3)
+        returned.append(rank)
+
+    try:
+        with Team(2) as pair:
+            with pytest.raises(TimeoutError, match="a signal"):
+                pair.run(run)
+            assert sorted(returned) == [0, 1]
+            check_exchange(pair, 10)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_the_caller_works_alone_where_no_thread_can_be_started(monkeypatch):
+    def refuse(function, args):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(team._thread, "start_new_thread", refuse)
+    takers, takes = np.full(100, -1), np.zeros(100, np.int64)
+    run_with_helpers(4, take_all, 1, new_barrier(), new_counter(), takers, takes)
+    assert (takers == 0).all() and (takes == 1).all()
 
 
 def test_a_helper_that_has_begun_is_waited_for():

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -187,7 +188,7 @@ def test_the_team_gets_smaller_when_one_comes_late_and_no_bit_changes(kind, monk
     monkeypatch.setattr(engine, "LONG_WAIT", 0)
     monkeypatch.setattr(engine, "WORK_PER_LOOK", np.inf)  # whoever waits at all finds the others late
     monkeypatch.setattr(engine, "taken_cores", TakenCores())
-    monkeypatch.setattr(training, "FIRST_SLICE_WORK", 1e18)  # one call, as the next begins with all again
+    monkeypatch.setattr(training, "FIRST_SLICE_WORK", 1e18)  # one call
     sizes, batch = SHARED[kind]
     network = classifier(sizes=sizes)
     X, y = draw_data(network, 3 * batch)
@@ -200,14 +201,14 @@ def test_the_team_gets_smaller_when_one_comes_late_and_no_bit_changes(kind, monk
 
 @pytest.mark.parametrize("kind", SHARED)
 def test_a_call_begins_with_the_threads_that_were_left(kind, monkeypatch):
-    begun = []
+    calls = []
 
     class ThreeOfFour(TakenCores):
         def leave(self, wanted):
             return min(wanted, 3)
 
-        def note(self, wanted, begun_with, ended):
-            begun.append((wanted, begun_with))
+        def note(self, wanted, begun, ended):
+            calls.append((wanted, begun))
 
     monkeypatch.setattr(engine, "taken_cores", ThreeOfFour())
     sizes, batch = SHARED[kind]
@@ -217,7 +218,7 @@ def test_a_call_begins_with_the_threads_that_were_left(kind, monkeypatch):
     alone, _ = parameters_of(network, Adam(), X, y, n_threads=1, **settings)
     shared, _ = parameters_of(network, Adam(), X, y, n_threads=4, **settings)
     np.testing.assert_array_equal(shared, alone)
-    assert set(begun) == {(1, 1), (4, 3)}
+    assert set(calls) == {(1, 1), (4, 3)}
 
 
 @pytest.fixture
@@ -233,7 +234,37 @@ def ranks_of_calls(monkeypatch):
     monkeypatch.setattr(engine, "usable_threads", lambda: 4)
     monkeypatch.setattr(engine, "taken_cores", TakenCores())
     monkeypatch.setattr(engine, "LONG_WAIT", 10**9)
+    monkeypatch.setattr(training, "FIRST_SLICE_WORK", 1e18)  # one call, or one for each epoch
     return calls
+
+
+def test_only_a_thread_that_is_late_early_in_a_call_counts_as_taken(monkeypatch):
+    noted = []
+
+    class Noting(TakenCores):
+        def note(self, wanted, begun, ended):
+            noted.append((begun, ended))
+
+    monkeypatch.setattr(engine, "taken_cores", Noting())
+    session = Session((8, 5, 3), (1, 4, 1), np.zeros(10_000), 400, n_threads=2)
+    ints = np.zeros(state.N_INTS, np.int64)
+    session._args = (SimpleNamespace(ints=ints),)
+
+    def late_after(steps, left, all_steps=20):
+        class FakeTeam:
+            def run(self, function, *args, ranks):
+                ints[state.STEP] += all_steps
+                ints[state.TEAM] = ranks - left
+                ints[state.SHRUNK_AT] = ints[state.STEP] - all_steps + steps if left else 0
+
+        ints[[state.BUDGET, state.STEP]] = all_steps, 1000
+        session.advance(FakeTeam())
+        return noted.pop()
+
+    assert late_after(0, left=0) == (2, 2)
+    assert late_after(5, left=1) == (2, 1)
+    assert late_after(6, left=1) == (2, 2)
+    assert late_after(1, left=1, all_steps=1) == (2, 1)
 
 
 def test_a_team_is_not_woken_for_less_work_than_that_takes(ranks_of_calls):

@@ -56,6 +56,7 @@ from fastnn.kernels.state import (
     N_SHARDS,
     RATE,
     SHRINK,
+    SHRUNK_AT,
     SOLVER,
     SQUARES,
     STATUS,
@@ -87,7 +88,12 @@ def choose_team(control, n_threads):
     Beside a thread that never sleeps (OpenBLAS's wait so for 0.1 s after a product) a core is lost for 4 ms
     at a barrier: a fit of 13 ms took 120, and takes 38 with this (benchmarks/micro/busy.py).
     """
-    control.ints[TEAM] = n_threads - 1 if was_late(control.barrier) and n_threads > 1 else n_threads
+    ints = control.ints
+    ints[TEAM] = n_threads
+    if was_late(control.barrier) and n_threads > 1:
+        ints[TEAM] = n_threads - 1
+        if ints[SHRUNK_AT] == 0:
+            ints[SHRUNK_AT] = ints[STEP]
 
 
 @kernel

@@ -31,9 +31,10 @@ import numpy as np
     SHARD_ROWS,  # most rows of a shard
     RATE_CUTS,  # times that the adaptive schedule has divided the rate
     TEAM,  # threads that do the batch at hand
+    SHRUNK_AT,  # updates that were done when the team first got smaller in this call; 0: it has not
     LONG_WAIT,  # looks at a barrier beyond which another thread counts as late
     N_INTS,
-) = range(23)
+) = range(24)
 
 # Fields of `Control.reals`, all float64.
 (

@@ -6,6 +6,7 @@ sums depend on the number of threads.
 """
 
 import _thread
+import contextlib
 import ctypes
 import os
 import sys
@@ -164,8 +165,8 @@ def was_late(state):
 
 
 def new_counter():
-    """State (BARRIER_SIZE,) of a counter at 0."""
-    return np.zeros(BARRIER_SIZE, dtype=np.int64)
+    """State (BARRIER_SIZE,) of a counter at 0: a barrier of which only the arrivals are counted."""
+    return new_barrier()
 
 
 @kernel
@@ -214,7 +215,7 @@ def run_with_helpers(n_threads, function, *args):
 
     For functions that share pieces of work by `take_next` and never wait for each other: what rank 0 finds
     left when it starts, it could do alone. So nobody waits for a thread that has not begun yet, because its
-    core is taken, say; it never will then.
+    core is taken, say; it never will then. After an interrupt, one that has begun may still finish its piece.
     """
     cores: list[int] = []
 
@@ -225,12 +226,15 @@ def run_with_helpers(n_threads, function, *args):
     tasks = [_Task(run_rank, (rank,)) for rank in range(1, n_threads)]
     try:
         leave_shared_core(cores)
-        for task in tasks:
-            _thread.start_new_thread(task.run, ())
+        with contextlib.suppress(RuntimeError):  # the system has no thread left
+            for task in tasks:
+                _thread.start_new_thread(task.run, ())
         function(0, *args)
     finally:
         for task in tasks:
-            if not task.begun.acquire(blocking=False):
+            if task.begun.acquire(blocking=False):
+                task.call = None  # until its core is free, it would keep the arrays alive
+            else:
                 task.finished.acquire()
     for task in tasks:
         if task.error:
@@ -240,9 +244,9 @@ def run_with_helpers(n_threads, function, *args):
 class Team:
     """`n_threads` threads that run the same function together, for the length of a fit.
 
-    All ranks run in threads of the team while the caller waits. An interrupt can hit the caller between any
-    two instructions; if it called the ranks itself, it could leave the first ones at a barrier, waiting for
-    ever for the one that it never called. A team of one has no thread: its function runs in the caller.
+    Ranks run in threads of the team while the caller waits. An interrupt can hit the caller between any two
+    instructions; if it called a rank itself, it could leave the others at a barrier, waiting for ever for the
+    one that it never called. A single rank waits for nobody: it runs in the caller.
 
     >>> with Team(2) as team:
     ...     team.run(print, "is a rank")  # doctest: +SKIP
@@ -254,25 +258,29 @@ class Team:
         self.n_threads = n_threads
         self._queues: list[SimpleQueue[Any]] = []
         self._ended: list[Any] = []  # locks that the threads release
+        self._tasks: list[_Task] = []  # of the last run
         self._process = 0  # the one that has the threads
 
     def __enter__(self) -> "Team":
         return self
 
     def __exit__(self, *exception: object) -> None:
+        for queue, task in zip(self._queues, self._tasks, strict=False):
+            queue.put(task)  # if a second interrupt has ended the run before all ranks were queued
         for queue in self._queues:
             queue.put(None)
         if self._process == os.getpid():
             for ended in self._ended:
                 ended.acquire()
-        self._queues, self._ended, self._process = [], [], 0
+        self._queues, self._ended, self._tasks, self._process = [], [], [], 0
 
     def run(self, function, *args, ranks: int | None = None) -> None:
         """Call function(rank, *args) on the first `ranks` ranks, or on all; return when all have returned.
 
-        An exception of a rank is raised here, after all ranks have returned, and so is an interrupt.
+        An exception of a rank is raised here, after all ranks have returned, and so is one of a signal, such
+        as an interrupt.
         """
-        ranks = ranks or self.n_threads
+        ranks = self.n_threads if ranks is None else ranks
         if ranks == 1:
             function(0, *args)
             return
@@ -283,19 +291,21 @@ class Team:
             leave_shared_core(cores)
             function(rank, *args)
 
-        # A task runs once, however often it is queued, so an interrupt may come anywhere: none is left out.
-        tasks, interrupt = [_Task(run_rank, (rank,)) for rank in range(ranks)], None
-        # Queued by the caller, not by the first rank: 250 -> 130 us for two (benchmarks/micro/barrier.py).
-        while not all(task.done for task in tasks):
+        tasks = self._tasks = [_Task(run_rank, (rank,)) for rank in range(ranks)]
+        queued, signal, waiting = list(zip(self._queues[:ranks], tasks, strict=True)), None, True
+        # Queued by the caller, not by the first rank: 250 -> 130 us for two (benchmarks/micro/barrier.py). A
+        # task runs once, however often it is queued, so a signal may come anywhere: no rank is left out.
+        while waiting:
             try:
-                for queue, task in zip(self._queues, tasks, strict=False):
+                for queue, task in queued:
                     queue.put(task)
                 for task in tasks:
                     if not task.done:
                         task.finished.acquire()
-            except KeyboardInterrupt as error:
-                interrupt = error
-        for failure in (interrupt, *(task.error for task in tasks)):
+                waiting = False
+            except BaseException as error:
+                signal = signal or error
+        for failure in (signal, *(task.error for task in tasks)):
             if failure:
                 raise failure
 
@@ -304,11 +314,16 @@ class Team:
         if self._process == os.getpid():
             return
         self._queues, self._ended = [], []
-        for _ in range(self.n_threads):
-            queue, ended = SimpleQueue(), threading.Lock()
-            ended.acquire()
-            self._queues.append(queue)
-            # `threading.Thread` waits until its thread runs: 380 us for a team of two, this 160.
-            _thread.start_new_thread(_work, (queue, ended))
-            self._ended.append(ended)
+        try:
+            for _ in range(self.n_threads):
+                queue, ended = SimpleQueue(), threading.Lock()
+                ended.acquire()
+                # `threading.Thread` waits until its thread runs: 380 us for a team of two, this 160.
+                _thread.start_new_thread(_work, (queue, ended))
+                self._queues.append(queue)
+                self._ended.append(ended)
+        except RuntimeError:  # the system has no thread left: those that there are go home
+            for queue in self._queues:
+                queue.put(None)
+            raise
         self._process = os.getpid()
