@@ -25,6 +25,7 @@ from fastnn.network import Network
 from fastnn.optimizers import SGD, Adam
 
 SLICE_SECONDS = 0.06  # Python takes over this often: Ctrl-C, time limits, progress
+REST_SHARE = 12  # of a slice is what a smaller team does before all threads are tried again: 5 ms
 FIRST_SLICE_WORK = 1e9  # floating point operations before the speed is known
 CURVE_LENGTH = 1024  # epochs whose losses one call may record
 NEVER = 2**62
@@ -264,12 +265,17 @@ class Trainer:
         batches_per_epoch = -(-int(ints[state.N_ROWS]) // session.batch_rows)
         most = batches_per_epoch * len(control.loss_curve)
         budget = min(most, max(1, int(FIRST_SLICE_WORK / session.step_work)))
+
+        def batches_done() -> int:
+            return int(ints[state.EPOCH]) * batches_per_epoch + int(ints[state.CURSOR]) // session.batch_rows
+
         while True:
-            start = time.perf_counter()
-            ints[state.BUDGET] = budget
+            start, before = time.perf_counter(), batches_done()
+            ints[state.BUDGET], ints[state.REST] = budget, max(1, budget // REST_SHARE)
             session.advance(team)
             now = time.perf_counter()
-            budget = min(most, max(1, int(budget * min(4.0, SLICE_SECONDS / max(now - start, 1e-9)))))
+            in_time = (batches_done() - before) * SLICE_SECONDS / max(now - start, 1e-9)
+            budget = min(most, max(1, int(min(4.0 * budget, in_time))))
             ended = self._record(control.loss_curve) > 0 and ints[state.CURSOR] == 0
             if ended and ints[state.STATUS] == state.AWAITS_SCORE:
                 self._score(score, session, team)

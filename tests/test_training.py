@@ -199,6 +199,29 @@ def test_the_team_gets_smaller_when_one_comes_late_and_no_bit_changes(kind, monk
     assert trainer._ints[state.TEAM] == 1
 
 
+def test_a_call_ends_soon_after_its_team_has_got_smaller(monkeypatch):
+    monkeypatch.setattr(engine, "LONG_WAIT", 0)
+    monkeypatch.setattr(engine, "WORK_PER_LOOK", np.inf)
+    monkeypatch.setattr(training, "FIRST_SLICE_WORK", 1e18)
+    monkeypatch.setattr(TakenCores, "leave", lambda self, wanted: wanted)
+    calls, advance = [], Session.advance
+
+    def recording(self, team):
+        ints = self._args[-1].ints
+        budget, first = int(ints[state.BUDGET]), int(ints[state.STEP])
+        advance(self, team)
+        calls.append((budget, int(ints[state.SHRUNK_AT]) - first, int(ints[state.STEP]) - first))
+
+    monkeypatch.setattr(Session, "advance", recording)
+    sizes, batch = SHARED["tiles"]
+    network = classifier(sizes=sizes)
+    X, y = draw_data(network, 3 * batch)
+    parameters_of(network, Adam(), X, y, n_threads=4, batch_size=batch, epochs=50)
+    late = [(budget, steps - until) for budget, until, steps in calls if until > 0]
+    assert late and sum(steps for *_, steps in calls) == 150
+    assert all(rest <= max(1, budget // training.REST_SHARE) for budget, rest in late)
+
+
 @pytest.mark.parametrize("kind", SHARED)
 def test_a_call_begins_with_the_threads_that_were_left(kind, monkeypatch):
     calls = []

@@ -33,10 +33,22 @@ def fit(X, y, n_threads):
     return 1e3 * (time.perf_counter() - start)
 
 
+# A program that never sleeps, and one that works for 3 ms of every 50.
+BUSY = "while True: pass"
+LIGHT = """
+import time
+while True:
+    end = time.perf_counter() + 0.003
+    while time.perf_counter() < end:
+        pass
+    time.sleep(0.047)
+"""
+
+
 @contextlib.contextmanager
-def other_program():
-    """A process that takes as much of one core as it gets."""
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+def other_program(text):
+    """A process that runs this program meanwhile."""
+    process = subprocess.Popen([sys.executable, "-c", text])
     try:
         time.sleep(QUIET_SECONDS)
         yield
@@ -73,7 +85,8 @@ if __name__ == "__main__":
                 row.append(fit(X, y, n_threads))
             times.append(row)
         print_medians(label, times)
-    with other_program():
-        # One after the other, with one thread and then with two: later fits know from earlier ones.
-        columns = [[fit(X, y, n_threads) for _ in range(3 * REPEATS)] for n_threads in (1, 2)]
-    print_medians("another program, all the time", np.transpose(columns))
+    for label, text in (("beside a busy program", BUSY), ("beside one that is 6 % busy", LIGHT)):
+        with other_program(text):
+            # One after the other, with one thread and then with two: later fits know from earlier ones.
+            columns = [[fit(X, y, n_threads) for _ in range(5 * REPEATS)] for n_threads in (1, 2)]
+        print_medians(label, np.transpose(columns))

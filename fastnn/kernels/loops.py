@@ -55,6 +55,7 @@ from fastnn.kernels.state import (
     N_ROWS,
     N_SHARDS,
     RATE,
+    REST,
     SHRINK,
     SHRUNK_AT,
     SOLVER,
@@ -83,7 +84,7 @@ def meet(control, n_threads):
 @kernel(embed=True)
 def choose_team(control, n_threads):
     """One thread fewer for the rest of the call if one came late, always the last: the others do its work, to
-    the same bits, and whoever shares its core with another one finds a free one.
+    the same bits, and whoever shares its core with another one finds a free one. The rest is a short one.
 
     Beside a thread that never sleeps (OpenBLAS's wait so for 0.1 s after a product) a core is lost for 4 ms
     at a barrier: a fit of 13 ms took 120, and takes 38 with this (benchmarks/micro/busy.py).
@@ -92,6 +93,7 @@ def choose_team(control, n_threads):
     ints[TEAM] = n_threads
     if was_late(control.barrier) and n_threads > 1:
         ints[TEAM] = n_threads - 1
+        ints[BUDGET] = min(ints[BUDGET], ints[REST])
         if ints[SHRUNK_AT] == 0:
             ints[SHRUNK_AT] = ints[STEP]
 

@@ -32,9 +32,10 @@ import numpy as np
     RATE_CUTS,  # times that the adaptive schedule has divided the rate
     TEAM,  # threads that do the batch at hand
     SHRUNK_AT,  # updates that were done when the team first got smaller in this call; 0: it has not
+    REST,  # batches that a call may still do once its team has got smaller
     LONG_WAIT,  # looks at a barrier beyond which another thread counts as late
     N_INTS,
-) = range(24)
+) = range(25)
 
 # Fields of `Control.reals`, all float64.
 (

@@ -265,8 +265,7 @@ class Team:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for queue, task in zip(self._queues, self._tasks, strict=False):
-            queue.put(task)  # if a second interrupt has ended the run before all ranks were queued
+        self._complete_last_run()
         for queue in self._queues:
             queue.put(None)
         if self._process == os.getpid():
@@ -285,6 +284,7 @@ class Team:
             function(0, *args)
             return
         self._start()
+        self._complete_last_run()
         cores: list[int] = []
 
         def run_rank(rank):
@@ -309,11 +309,19 @@ class Team:
             if failure:
                 raise failure
 
+    def _complete_last_run(self):
+        """Queue the ranks that `run` has left out, because of a second interrupt while it handled the first:
+        the others may wait for them.
+        """
+        for queue, task in zip(self._queues, self._tasks, strict=False):
+            if not task.done:
+                queue.put(task)
+
     def _start(self):
         # A forked child has the objects but not the threads: it starts its own.
         if self._process == os.getpid():
             return
-        self._queues, self._ended = [], []
+        self._queues, self._ended, self._tasks = [], [], []
         try:
             for _ in range(self.n_threads):
                 queue, ended = SimpleQueue(), threading.Lock()
