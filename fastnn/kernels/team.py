@@ -210,6 +210,17 @@ def _work(tasks, ended):
         ended.release()
 
 
+def _tasks_of(function, args, ranks):
+    """Tasks that call function(rank, *args), each on a core of its own if it can."""
+    cores: list[int] = []
+
+    def run_rank(rank):
+        leave_shared_core(cores)
+        function(rank, *args)
+
+    return [_Task(run_rank, (rank,)) for rank in range(ranks)]
+
+
 def run_with_helpers(n_threads, function, *args):
     """Call function(rank, *args) here with rank 0, and with other ranks in threads of their own meanwhile.
 
@@ -217,21 +228,14 @@ def run_with_helpers(n_threads, function, *args):
     left when it starts, it could do alone. So nobody waits for a thread that has not begun yet, because its
     core is taken, say; it never will then. After an interrupt, one that has begun may still finish its piece.
     """
-    cores: list[int] = []
-
-    def run_rank(rank):
-        leave_shared_core(cores)
-        function(rank, *args)
-
-    tasks = [_Task(run_rank, (rank,)) for rank in range(1, n_threads)]
+    own, *others = tasks = _tasks_of(function, args, n_threads)
     try:
-        leave_shared_core(cores)
         with contextlib.suppress(RuntimeError):  # the system has no thread left
-            for task in tasks:
+            for task in others:
                 _thread.start_new_thread(task.run, ())
-        function(0, *args)
+        own.run()
     finally:
-        for task in tasks:
+        for task in others:
             if task.begun.acquire(blocking=False):
                 task.call = None  # until its core is free, it would keep the arrays alive
             else:
@@ -285,13 +289,7 @@ class Team:
             return
         self._start()
         self._complete_last_run()
-        cores: list[int] = []
-
-        def run_rank(rank):
-            leave_shared_core(cores)
-            function(rank, *args)
-
-        tasks = self._tasks = [_Task(run_rank, (rank,)) for rank in range(ranks)]
+        tasks = self._tasks = _tasks_of(function, args, ranks)
         queued, signal, waiting = list(zip(self._queues[:ranks], tasks, strict=True)), None, True
         # Queued by the caller, not by the first rank: 250 -> 130 us for two (benchmarks/micro/barrier.py). A
         # task runs once, however often it is queued, so a signal may come anywhere: no rank is left out.
