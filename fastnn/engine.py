@@ -96,6 +96,9 @@ class Predictor:
         self._models: dict[int, tuple[Any, Any]] = {}
         self._free: dict[tuple[int, int], list[Any]] = {}
         self._work_per_row = 2.0 * params.size
+        # What there is to learn from rows that are only run.
+        nothing = NOTHING[params.dtype]
+        self._no_targets = nothing.reshape(0, 1), nothing, np.empty(0, np.int64)
         # Machine code that has been checked against everything but X: one row takes 8 us less.
         self._code: Any = None
 
@@ -120,7 +123,9 @@ class Predictor:
         except IndexError:
             work = make_work(layout, self.sizes[-1], dtype, threads, threads)
         out = np.empty((n, self.sizes[-1]), dtype)
-        args = kernels.team.new_counter(), model, make_table(X), out, work, 0 if logits else 1
+        goal = kernels.codes.LOGITS_ONLY if logits else kernels.codes.OUTPUTS_ONLY
+        data = kernels.backprop.Data(make_table(X), *self._no_targets)
+        args = kernels.team.new_counter(), model, data, out, work, goal
         if self._code is None or not plain(X, dtype):
             self._code = kernels.predict.code_for(0, *args)
         if threads > 1:

@@ -213,7 +213,7 @@ class TestName:
     def name(self, tmp_path, monkeypatch):
         monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path))
         monkeypatch.setattr(cache.Sources, "unchanged", lambda sources: True)
-        entry_cache = cache.EntryCache(cache.read)
+        entry_cache = cache.FunctionCache(cache.read)
 
         def name(signature="(float32,)", *cpu):
             return entry_cache.path(signature, SimpleNamespace(magic_tuple=lambda: cpu)).name

@@ -49,7 +49,8 @@ def test_second_process_finds_all_kernels_and_gets_the_same_numbers(tmp_path):
     first, second = run_work(tmp_path), run_work(tmp_path)
     assert first[1]["compiled"] > 0
     assert second[1]["compiled"] == 0
-    assert second[1]["loaded"] == first[1]["compiled"]
+    # Another process may have compiled some for the first one.
+    assert second[1]["loaded"] == first[1]["compiled"] + first[1]["loaded"]
     assert second[0] == first[0]
 
 

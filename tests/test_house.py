@@ -46,12 +46,14 @@ FLOORS = {
 # The same inside the kernels, from the tools at the bottom to the loops at the top.
 KERNEL_FLOORS = [
     {
+        "apart",
         "arguments",
         "arithmetic",
         "cache",
         "codes",
         "jit",
         "layout",
+        "parts",
         "placement",
         "simd",
         "state",
@@ -62,6 +64,7 @@ KERNEL_FLOORS = [
     {"sample"},
     {"sparse"},
     {"backprop"},
+    {"passes", "samples"},
     {"loops"},
 ]
 

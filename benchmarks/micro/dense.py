@@ -16,7 +16,7 @@ import numpy as np
 
 from fastnn.architecture import Architecture
 from fastnn.engine import aligned_zeros, make_model, make_table, make_work
-from fastnn.kernels import backprop, dense, layout, loops, optimizers
+from fastnn.kernels import backprop, dense, layout, optimizers, passes
 from fastnn.kernels.simd import panel_rows
 from fastnn.network import Network
 
@@ -116,7 +116,7 @@ def phases(sizes, n_rows, activation):
     n_rows = min(n_rows, plan.tile_panels * plan.panel_rows)
     panels = -(-n_rows // plan.panel_rows)
     model = make_model(plan, architecture.codes, network.parameters)
-    scratch = loops.scratch_of(make_work(plan, sizes[-1], DTYPE, 1, 1), 0, 0)
+    scratch = passes.scratch_of(make_work(plan, sizes[-1], DTYPE, 1, 1), 0, 0)
     X, y = random.rand(2 * n_rows, sizes[0]).astype(DTYPE), random.randint(0, sizes[-1], (2 * n_rows, 1))
     order = random.permutation(2 * n_rows)
     data = backprop.Data(make_table(X), y.astype(DTYPE), np.empty(0, DTYPE), order)

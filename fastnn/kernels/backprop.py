@@ -67,7 +67,7 @@ class Data(NamedTuple):
     table: Table  # X (n, I), dense or sparse
     y: np.ndarray  # (n, K); class numbers (n, 1) for softmax
     weights: np.ndarray  # (n,), or (0,) where all rows count the same
-    order: np.ndarray  # (n,) int64: the rows in the order of training
+    order: np.ndarray  # (n,) int64: the rows in the order of training; (0,): as they are
 
 
 class Scratch(NamedTuple):
@@ -194,9 +194,10 @@ def load_panel(model, table, scratch, panel):
 
 @kernel(embed=True)
 def choose_rows(order, scratch, first, last):
-    """rows[r] = order[first + r]; lanes past the last row repeat it."""
+    """rows[r] = order[first + r], or first + r if there is no order; lanes past the last row repeat it."""
     for r in range(scratch.rows.size):
-        scratch.rows[r] = order[min(first + r, last - 1)]
+        row = min(first + r, last - 1)
+        scratch.rows[r] = order[row] if order.size else row
 
 
 @kernel(embed=True)

@@ -1,4 +1,4 @@
-"""Machine code on disk: one file for each entry point and signature.
+"""Machine code on disk: one file for each signature of an entry point or a part.
 
 A file's name is the SHA-256 of everything that decides what the machine code is, so nothing has to be
 compared or invalidated, and processes can't disturb each other: a file is complete or absent. Whatever goes
@@ -21,6 +21,7 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core.compiler import CompileResult
+from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 FORMAT = 1
@@ -37,7 +38,7 @@ CONFIGURATION = (
     *("LOOP_VECTORIZE", "SLP_VECTORIZE", "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS", "DISABLE_INTEL_SVML"),
 )
 
-# Entry points of this process: compiled by it, and found on disk.
+# Entry points and parts of this process: compiled by it, and found on disk.
 statistics = {"compiled": 0, "loaded": 0}
 _state = {"warned": False}
 
@@ -206,7 +207,7 @@ def sweep(folder):
             path.unlink(missing_ok=True)
 
 
-class EntryCache:
+class FunctionCache:
     """What Numba's dispatcher asks for code before it compiles (`dispatcher._cache`), for one function."""
 
     def __init__(self, function):
@@ -228,6 +229,14 @@ class EntryCache:
         digests = [sources.digest for sources in self.sources]
         key = (FORMAT, digests, name, str(signature), codegen.magic_tuple(), environment())
         return usable_folder() / (hashlib.sha256(repr(key).encode()).hexdigest() + SUFFIX)
+
+    def misses(self, signature):
+        """Whether there is no file for a signature, though there could be one."""
+        try:
+            path = self.path(signature, cpu_target.target_context.codegen())
+            return path is not None and not path.exists()
+        except OSError:
+            return False
 
     def load_overload(self, signature, target_context):
         """The compiled function for a signature, or None."""

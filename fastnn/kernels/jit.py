@@ -18,8 +18,9 @@ from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import PassManager
 
+from fastnn.kernels.apart import compiled_apart
 from fastnn.kernels.arguments import fits, formal_of, precision
-from fastnn.kernels.cache import EntryCache
+from fastnn.kernels.cache import FunctionCache
 
 # Not `fastmath=True`: with nnan and ninf, isnan() is always false. This set was as fast.
 FAST = frozenset({"contract", "reassoc", "nsz", "arcp", "afn"})
@@ -47,7 +48,7 @@ def kernel(function=None, *, exact=False, embed=False):
     return Kernel(function, EXACT if exact else FAST, embed)
 
 
-def entry(function=None, *, reads=()):
+def entry(function=None, *, reads=(), parts=()):
     """Compile a function that Python calls, once for each precision.
 
     The first call with float32 arrays, and the first with float64 arrays, fixes a signature: arrays are
@@ -59,29 +60,31 @@ def entry(function=None, *, reads=()):
     read-only, like the memory maps that joblib hands to its workers; the compiler refuses to write to them.
     All others have to be writable. So the flags of an array never lead to another compilation.
 
+    `parts` are the parts (parts.py) that it calls, first the one that takes longest to compile.
+
     >>> @entry(reads=["x"])
     ... def double(x, out):
     ...     for i in range(x.size):
     ...         out[i] = 2 * x[i]
     """
     if function is None:
-        return functools.partial(entry, reads=reads)
-    return Entry(function, reads)
+        return functools.partial(entry, reads=reads, parts=parts)
+    return Entry(function, reads, parts)
 
 
-def options(flags, embed):
-    """Numba's options for a kernel or an entry."""
-    return {
+def dispatcher_for(function, flags=FAST, **others):
+    """Numba's dispatcher of a function, with the options that all have and some others."""
+    options = {
         "error_model": "numpy",
         "nogil": True,
         "fastmath": set(flags),
         "no_cfunc_wrapper": True,
-        "forceinline": embed,
         # References are not counted: whoever calls an entry holds its arrays, and kernels make none. Numba
         # counts one for each slice, in atomic steps: one sample of 64-100-10 took 2.3 us in place of 1.5
         # (benchmarks/micro/sample.py), and compiling 10 % longer.
         "_nrt": False,
     }
+    return numba.njit(**(options | others))(function)
 
 
 @contextlib.contextmanager
@@ -165,9 +168,10 @@ class Kernel:
     def __init__(self, function, flags, embed=False):
         functools.update_wrapper(self, function)
         self.py_func = function
-        self.options = options(flags, embed)
-        compile_callee = numba.njit(**self.options, no_cpython_wrapper=True, pipeline_class=CalleeCompiler)
-        self.callee = compile_callee(function)
+        self.flags = flags
+        self.callee = dispatcher_for(
+            function, flags, forceinline=embed, no_cpython_wrapper=True, pipeline_class=CalleeCompiler
+        )
         resolve = self.callee.get_call_template
         # A literal argument, as in f(x, 0), is no reason to compile f once more.
         self.callee.get_call_template = lambda args, kws: resolve(tuple(map(types.unliteral, args)), kws)
@@ -183,7 +187,7 @@ class Kernel:
         It counts references, since it may return a slice. What it calls doesn't, so no kernel that it calls
         may return one.
         """
-        return numba.njit(**(self.options | {"_nrt": True}))(self.py_func)
+        return dispatcher_for(self.py_func, self.flags, _nrt=True)
 
     def __call__(self, *args):
         return self.dispatcher(*args)
@@ -196,15 +200,16 @@ class Entry:
     into a read-only one, but never a named tuple of arrays.
     """
 
-    def __init__(self, function, reads):
+    def __init__(self, function, reads, parts=()):
         functools.update_wrapper(self, function)
+        self.parts = parts
         self.parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
         self.reads = frozenset(reads)
         unknown = sorted(name for name in self.reads if name.partition(".")[0] not in self.parameters)
         if unknown:
             raise TypeError(f"{function.__qualname__}() has no argument {unknown[0]!r} to read.")
-        self.dispatcher = numba.njit(**options(FAST, embed=False))(function)
-        self.dispatcher._cache = EntryCache(function)
+        self.dispatcher = dispatcher_for(function)
+        self.cache = self.dispatcher._cache = FunctionCache(function)
         # Of (formals, machine code). Replaced and never changed, so that any thread can read it.
         self.specialisations = ()
 
@@ -234,9 +239,27 @@ class Entry:
                 if precision(others) == precision(formals):
                     self.check_same(signature, tuple(formal.numba_type for formal in others))
                     return code
+            by_name = dict(zip(self.parameters, formals, strict=True))
             with no_garbage_collection():
-                code = self.dispatcher.compile(signature)
+                code = self.compile(signature, [(part, part.signature_for(by_name)) for part in self.parts])
             self.specialisations += ((formals, code),)
+        return code
+
+    def compile(self, signature, parts):
+        """Machine code for a signature, and for `parts`, a list of pairs of a part and its signature.
+
+        Where more than one of them is neither here nor on disk, another process compiles the first: a first
+        fit takes 6.9 s in place of 12.5 (a trial).
+        """
+        missing = [(part, its_signature) for part, its_signature in parts if part.is_missing(its_signature)]
+        elsewhere = missing[:1] if len(missing) + self.cache.misses(signature) > 1 else []
+        with compiled_apart(elsewhere):
+            for part, its_signature in parts:
+                if (part, its_signature) not in elsewhere:
+                    part.compile(its_signature)
+            code = self.dispatcher.compile(signature)
+        for part, its_signature in elsewhere:
+            part.compile(its_signature)
         return code
 
     def check_same(self, signature, expected):

@@ -1,0 +1,110 @@
+"""What the threads of a step do between two barriers, compiled apart (parts.py) from the loops around it."""
+
+from fastnn.kernels.backprop import (
+    Scratch,
+    activate_output,
+    backward,
+    choose_rows,
+    chunk_gradient,
+    forward,
+    load_panel,
+    output_loss,
+)
+from fastnn.kernels.codes import LEARN, OUTPUTS_ONLY
+from fastnn.kernels.jit import kernel
+from fastnn.kernels.layout import (
+    BIAS_AT,
+    CHUNK_FIRST,
+    CHUNK_HAS_BIAS,
+    CHUNK_LAST,
+    CHUNK_LAYER,
+    LD,
+    OUTPUTS,
+    WEIGHTS_AT,
+    Z_AT,
+)
+from fastnn.kernels.optimizers import update
+from fastnn.kernels.parts import dereference, part
+from fastnn.kernels.simd import panel_of, panel_rows
+from fastnn.kernels.state import N_SHARDS, SOLVER
+
+
+@kernel(embed=True)
+def scratch_of(work, tile, rank):
+    """What thread `rank` works in, in the tile with this number."""
+    inputs = work.inputs
+    return Scratch(
+        work.tiles[tile],
+        work.rows[rank],
+        work.targets[rank],
+        work.weights[rank],
+        inputs.active[rank],
+        inputs.values[rank],
+    )
+
+
+@part("model", "data", "work")
+def pass_tile(given, tile, rank, begin, n_rows, first, last, goal):
+    """Forward, and back where the goal is to LEARN, for first <= panel < last of the tile of n_rows rows that
+    starts at `begin`: everything but the weight gradients.
+
+    losses[panel] is the panel's sum of weight * loss then. Otherwise the tile is left with z of the output
+    layer, or with its activation (OUTPUTS_ONLY).
+    """
+    model, data, work = dereference(given)
+    scratch, panels = scratch_of(work, tile, rank), (first, last)
+    rows, output = panel_rows(scratch.tile), model.layers[model.layers.shape[0] - 1]
+    for panel in range(first, last):
+        choose_rows(data.order, scratch, begin + panel * rows, begin + n_rows)
+        load_panel(model, data.table, scratch, panel)
+    forward(model, data.table, scratch.tile, panels, n_rows)
+    for panel in range(first, last):
+        if goal == LEARN:
+            work.losses[tile, panel] = output_loss(model, data, scratch, begin, panel, n_rows)
+        elif goal == OUTPUTS_ONLY:
+            a = panel_of(scratch.tile, output[Z_AT], output[LD], panel)
+            activate_output(model.codes[1], a, output[OUTPUTS])
+    if goal == LEARN:
+        backward(model, scratch.tile, panels, n_rows)
+
+
+@part("model", "data", "work", "moments", "control")
+def add_gradients(given, tile, rank, shard, begin, n_rows, first, last, fresh):
+    """Gradient of the shard, for first <= chunk < last, from a finished tile; added unless `fresh` is 1."""
+    model, data, work, moments, control = dereference(given)
+    scratch, gradient = scratch_of(work, tile, rank), moments.gradients[shard]
+    for chunk in range(first, last):
+        chunk_gradient(model, data, control.chunks[chunk], scratch, gradient, begin, n_rows, fresh == 1)
+
+
+@kernel(embed=True)
+def update_range(solver, params, moments, n_shards, first, last, hyper):
+    """Add the shards' gradients in their order, then one step of the solver, on [first, last) of the flat
+    vectors.
+    """
+    gradient = moments.gradients[0][first:last]
+    for shard in range(1, n_shards):
+        other = moments.gradients[shard][first:last]
+        for i in range(gradient.size):
+            gradient[i] += other[i]
+    m = moments.first[first:last] if moments.first.size else moments.first
+    v = moments.second[first:last] if moments.second.size else moments.second
+    return update(solver, params[first:last], gradient, m, v, hyper)
+
+
+@part("model", "moments", "control")
+def update_chunks(given, first, last):
+    """One step on first <= chunk < last; the squares of their weights are kept for the reported loss."""
+    model, moments, control = dereference(given)
+    chunks, solver, n_shards = control.chunks, control.ints[SOLVER], control.ints[N_SHARDS]
+    for index in range(first, last):
+        chunk = chunks[index]
+        layer = model.layers[chunk[CHUNK_LAYER]]
+        begin = layer[WEIGHTS_AT] + chunk[CHUNK_FIRST] * layer[LD]
+        end = layer[WEIGHTS_AT] + chunk[CHUNK_LAST] * layer[LD]
+        control.squares[index] = update_range(
+            solver, model.params, moments, n_shards, begin, end, moments.hyper[0]
+        )
+        if chunk[CHUNK_HAS_BIAS]:
+            at = layer[BIAS_AT]
+            update_range(solver, model.params, moments, n_shards, at, at + layer[LD], moments.hyper[1])

@@ -1,0 +1,175 @@
+"""Parts: functions that entry points call, compiled apart from them and sometimes by another process."""
+
+import importlib
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+from fastnn.kernels import apart, cache
+from fastnn.kernels.jit import entry
+from fastnn.kernels.parts import dereference, part, reference
+
+MODULE = """
+from fastnn.kernels.jit import entry
+from fastnn.kernels.parts import dereference, part, reference
+
+
+@part("x", "out")
+def scale(given, first, last, factor):
+    x, out = dereference(given)
+    for i in range(first, last):
+        out[i] = factor * x[i]
+
+
+@entry(reads=["x"], parts=[scale])
+def double(x, out):
+    scale(reference((x, out)), 0, x.size, 2)
+
+
+@entry(reads=["x"], parts=[scale])
+def triple_all_but_the_first(x, counter, out):
+    given = reference((x, out))
+    for i in range(1, x.size):
+        scale(given, i, i + 1, counter)
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """A fresh module with a part and two entry points, which another process can import as well."""
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(apart, "can_help", lambda: True)
+    (tmp_path / "scaling.py").write_text(MODULE, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("scaling")
+    del sys.modules["scaling"]
+
+
+@pytest.fixture
+def counts():
+    """Functions that were compiled and loaded since the test began."""
+    before = dict(cache.statistics)
+    return lambda: {name: cache.statistics[name] - before[name] for name in before}
+
+
+def arrays(dtype=np.float32):
+    return np.arange(4, dtype=dtype), np.zeros(4, dtype)
+
+
+def check(module, dtype=np.float32):
+    x, out = arrays(dtype)
+    module.double(x, out)
+    np.testing.assert_array_equal(out, [0, 2, 4, 6])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_first_part_is_compiled_by_another_process(module, counts, dtype):
+    check(module, dtype)
+    assert counts() == {"compiled": 1, "loaded": 1}
+
+
+def test_a_part_is_shared_by_entry_points_and_compiled_once(module, counts):
+    check(module)
+    x, out = arrays()
+    module.triple_all_but_the_first(x, 3, out)
+    np.testing.assert_array_equal(out, [0, 3, 6, 9])
+    assert counts() == {"compiled": 2, "loaded": 1}
+
+
+def test_precisions_do_not_mix(module):
+    check(module, np.float32)
+    check(module, np.float64)
+    check(module, np.float32)
+
+
+def test_what_is_on_disk_is_compiled_by_nobody(module, counts, monkeypatch):
+    check(module)
+    del sys.modules["scaling"]
+    monkeypatch.setattr(apart, "start", lambda message: pytest.fail("there is nothing to compile"))
+    check(importlib.import_module("scaling"))
+    assert counts() == {"compiled": 1, "loaded": 3}
+
+
+def test_a_single_missing_function_is_compiled_here(module, monkeypatch):
+    check(module)
+    monkeypatch.setattr(apart, "start", lambda message: pytest.fail("not worth a process"))
+    x, out = arrays()
+    module.triple_all_but_the_first(x, 3, out)
+    np.testing.assert_array_equal(out, [0, 3, 6, 9])
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(1)", "import time; time.sleep(600)", "syntax error"])
+def test_a_process_that_fails_or_hangs_is_not_needed(module, counts, monkeypatch, program):
+    started = []
+    start = apart.start
+    monkeypatch.setattr(apart, "start", lambda message: started.append(start(message)) or started[-1])
+    monkeypatch.setattr(apart, "PROGRAM", program)
+    monkeypatch.setattr(apart, "PATIENCE", 0.0)
+    check(module)
+    assert counts() == {"compiled": 2, "loaded": 0}
+    assert [process.returncode is None for process in started] == [False]
+
+
+def test_where_no_process_can_be_started_all_is_compiled_here(module, counts, monkeypatch):
+    def refuse(*args, **options):
+        raise PermissionError("no processes here")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    check(module)
+    assert counts() == {"compiled": 2, "loaded": 0}
+
+
+def test_without_a_folder_for_compiled_code_no_process_is_started(module, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "file"))
+    monkeypatch.setattr(apart, "start", lambda message: pytest.fail("its work would be lost"))
+    monkeypatch.setitem(cache._state, "warned", True)
+    check(module)
+
+
+def test_an_interrupt_leaves_no_process_behind(module, monkeypatch):
+    started = []
+    start = apart.start
+    monkeypatch.setattr(apart, "start", lambda message: started.append(start(message)) or started[-1])
+    monkeypatch.setattr(apart, "PROGRAM", "import time; time.sleep(600)")
+
+    def interrupted(signature):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.double.dispatcher, "compile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        check(module)
+    assert [process.returncode is None for process in started] == [False]
+
+
+@pytest.mark.parametrize("program", ["/opt/app/bin/blender", "", None])
+def test_a_program_that_embeds_python_is_not_started_again(program, monkeypatch):
+    monkeypatch.setattr(sys, "executable", program)
+    assert not apart.can_help()
+
+
+def test_modules_in_the_current_folder_are_not_imported(module, counts, tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("elsewhere")
+    for name in ("pickle", "numpy"):
+        (folder / f"{name}.py").write_text("raise RuntimeError", encoding="utf-8")
+    monkeypatch.chdir(folder)
+    check(module)
+    assert counts() == {"compiled": 1, "loaded": 1}
+
+
+def test_a_part_takes_what_its_entry_point_declares():
+    @part("x")
+    def clear(given, first, last):
+        (x,) = dereference(given)
+        for i in range(first, last):
+            x[i] = 0
+
+    @entry(parts=[clear])
+    def wrong(x, y):
+        clear(reference((y,)), 0, y.size)
+
+    with pytest.raises(numba.TypingError, match="clear"):
+        wrong(np.ones(2), np.ones((2, 2)))
