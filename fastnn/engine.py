@@ -123,9 +123,8 @@ class Predictor:
         except IndexError:
             work = make_work(layout, self.sizes[-1], dtype, threads, threads)
         out = np.empty((n, self.sizes[-1]), dtype)
-        goal = kernels.codes.LOGITS_ONLY if logits else kernels.codes.OUTPUTS_ONLY
         data = kernels.backprop.Data(make_table(X), *self._no_targets)
-        args = kernels.team.new_counter(), model, data, out, work, goal
+        args = kernels.team.new_counter(), model, data, out, work, 0 if logits else 1
         if self._code is None or not plain(X, dtype):
             self._code = kernels.predict.code_for(0, *args)
         if threads > 1:

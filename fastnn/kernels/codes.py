@@ -17,6 +17,3 @@ SGD, MOMENTUM, NESTEROV, ADAM, GRADIENT_ONLY = range(5)
 
 CONSTANT, INVSCALING, ADAPTIVE = range(3)
 SCHEDULES = {"constant": CONSTANT, "invscaling": INVSCALING, "adaptive": ADAPTIVE}
-
-# How far a pass through the network goes.
-LOGITS_ONLY, OUTPUTS_ONLY, LEARN = range(3)

@@ -4,12 +4,12 @@ Every thread of a team makes the same call with its own rank; rank 0 alone chang
 barriers.
 """
 
-from fastnn.kernels.codes import GRADIENT_ONLY, LEARN, SGD
+from fastnn.kernels.codes import GRADIENT_ONLY, SGD
 from fastnn.kernels.dense import scatter_panel
 from fastnn.kernels.jit import entry, kernel
 from fastnn.kernels.layout import LD, Z_AT
 from fastnn.kernels.parts import reference
-from fastnn.kernels.passes import add_gradients, pass_tile, update_chunks
+from fastnn.kernels.passes import add_gradients, pass_back, pass_forward, update_chunks
 from fastnn.kernels.sample import fold
 from fastnn.kernels.samples import pass_samples, penalty
 from fastnn.kernels.schedule import begin_batch, check_finite, end_batch, judge
@@ -92,7 +92,8 @@ def shard_gradient(rank, shard, references, losses, control, first, last, rows):
     tiles = count_tiles(last - first, rows, losses.size)
     for tile in range(tiles):
         begin, count, panels = tile_at(first, last, rows, tile, tiles)
-        pass_tile(net, rank, rank, begin, count, 0, panels, LEARN)
+        pass_forward(net, rank, rank, begin, count, 0, panels, False)
+        pass_back(net, rank, rank, begin, count, 0, panels)
         for panel in range(panels):
             total += losses[panel]
         add_gradients(step, rank, rank, shard, begin, count, 0, n_chunks, tile == 0)
@@ -109,7 +110,8 @@ def shared_gradient(rank, n_threads, references, losses, control, first, last, r
     for tile in range(tiles):
         begin, count, panels = tile_at(first, last, rows, tile, tiles)
         begun, ended = share(panels, rank, n_threads)
-        pass_tile(net, 0, rank, begin, count, begun, ended, LEARN)
+        pass_forward(net, 0, rank, begin, count, begun, ended, False)
+        pass_back(net, 0, rank, begin, count, begun, ended)
         meet(control, n_threads)
         if rank == 0:
             for panel in range(panels):
@@ -140,7 +142,7 @@ def batch_gradient(rank, n_threads, references, work, control):
             control.reals[BATCH_LOSS] += control.shard_losses[shard]
 
 
-@entry(reads=READS, parts=[pass_tile, add_gradients, update_chunks])
+@entry(reads=READS, parts=[pass_forward, pass_back, add_gradients, update_chunks])
 def train(rank, n_threads, model, moments, data, work, control):
     """Batches until the budget is used up or the run ends; first the verdict on a score that Python has
     brought.
@@ -170,10 +172,10 @@ def train(rank, n_threads, model, moments, data, work, control):
     restore_subnormals(before)
 
 
-@entry(reads=READS, parts=[pass_tile])
-def predict(rank, counter, model, data, out, work, goal):
+@entry(reads=READS, parts=[pass_forward])
+def predict(rank, counter, model, data, out, work, activated):
     """out[n, o] = output of the network for X (n, I) in the table of `data`, which has no order, or z of the
-    output layer where the goal is LOGITS_ONLY.
+    output layer where `activated` is 0.
 
     Each thread takes the next tile that nobody has taken, from a counter at 0.
     """
@@ -186,7 +188,7 @@ def predict(rank, counter, model, data, out, work, goal):
             break
         count = min(tile_rows, n - begin)
         panels = (count + rows - 1) // rows
-        pass_tile(net, rank, rank, begin, count, 0, panels, goal)
+        pass_forward(net, rank, rank, begin, count, 0, panels, activated)
         for panel in range(panels):
             a = panel_of(work.tiles[rank], last[Z_AT], last[LD], panel)
             scatter_panel(a, out, begin + panel * rows, min(rows, count - panel * rows))

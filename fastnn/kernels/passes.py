@@ -10,7 +10,6 @@ from fastnn.kernels.backprop import (
     load_panel,
     output_loss,
 )
-from fastnn.kernels.codes import LEARN, OUTPUTS_ONLY
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import (
     BIAS_AT,
@@ -44,12 +43,9 @@ def scratch_of(work, tile, rank):
 
 
 @part("model", "data", "work")
-def pass_tile(given, tile, rank, begin, n_rows, first, last, goal):
-    """Forward, and back where the goal is to LEARN, for first <= panel < last of the tile of n_rows rows that
-    starts at `begin`: everything but the weight gradients.
-
-    losses[panel] is the panel's sum of weight * loss then. Otherwise the tile is left with z of the output
-    layer, or with its activation (OUTPUTS_ONLY).
+def pass_forward(given, tile, rank, begin, n_rows, first, last, activated):
+    """Forward for first <= panel < last of the tile of n_rows rows that starts at `begin`, up to z of the
+    output layer, or its activation where `activated` is 1.
     """
     model, data, work = dereference(given)
     scratch, panels = scratch_of(work, tile, rank), (first, last)
@@ -58,14 +54,23 @@ def pass_tile(given, tile, rank, begin, n_rows, first, last, goal):
         choose_rows(data.order, scratch, begin + panel * rows, begin + n_rows)
         load_panel(model, data.table, scratch, panel)
     forward(model, data.table, scratch.tile, panels, n_rows)
-    for panel in range(first, last):
-        if goal == LEARN:
-            work.losses[tile, panel] = output_loss(model, data, scratch, begin, panel, n_rows)
-        elif goal == OUTPUTS_ONLY:
+    if activated:
+        for panel in range(first, last):
             a = panel_of(scratch.tile, output[Z_AT], output[LD], panel)
             activate_output(model.codes[1], a, output[OUTPUTS])
-    if goal == LEARN:
-        backward(model, scratch.tile, panels, n_rows)
+
+
+@part("model", "data", "work")
+def pass_back(given, tile, rank, begin, n_rows, first, last):
+    """Everything else but the weight gradients, from what `pass_forward` has left of these panels.
+
+    losses[tile, panel] is the panel's sum of weight * loss.
+    """
+    model, data, work = dereference(given)
+    scratch, panels = scratch_of(work, tile, rank), (first, last)
+    for panel in range(first, last):
+        work.losses[tile, panel] = output_loss(model, data, scratch, begin, panel, n_rows)
+    backward(model, scratch.tile, panels, n_rows)
 
 
 @part("model", "data", "work", "moments", "control")
