@@ -1,6 +1,7 @@
 """Parts: functions that entry points call, compiled apart from them and sometimes by another process."""
 
 import importlib
+import os
 import subprocess
 import sys
 
@@ -156,6 +157,15 @@ def test_an_interrupt_leaves_no_process_behind(module, monkeypatch):
 def test_a_program_that_embeds_python_is_not_started_again(program, monkeypatch):
     monkeypatch.setattr(sys, "executable", program)
     assert not apart.can_help()
+
+
+@pytest.mark.parametrize("limit, helps", [("max", True), (str(2**31), True), (str(2**29), False)])
+def test_a_container_with_little_memory_compiles_in_one_process(limit, helps, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    monkeypatch.setattr(apart, "CGROUP", tmp_path)
+    (tmp_path / "memory.max").write_text(f"{limit}\n", encoding="ascii")
+    (tmp_path / "memory.current").write_text(f"{2**28}\n", encoding="ascii")
+    assert apart.can_help() == helps
 
 
 def test_modules_in_the_current_folder_are_not_imported(module, counts, tmp_path_factory, monkeypatch):

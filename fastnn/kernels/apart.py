@@ -7,6 +7,7 @@ compiled code alone; whatever goes wrong, what isn't there is compiled here.
 import contextlib
 import gc
 import importlib
+import math
 import os
 import pickle
 import subprocess
@@ -15,6 +16,8 @@ import time
 from pathlib import Path
 
 PATIENCE = 10.0  # seconds to wait for the other process once this one is ready
+MEMORY = 2**29  # bytes that have to be free; the other process takes 231 MB (docs/engine.md)
+CGROUP = Path("/sys/fs/cgroup")
 # Modules are found as here; -P: none in the folder that the user happens to be in.
 PROGRAM = """
 import pickle, sys
@@ -25,10 +28,24 @@ apart.main()
 
 
 def can_help():
-    """Whether there is a core to spare and `sys.executable` is Python, not a program that embeds it."""
+    """Whether there are a core and memory to spare, and `sys.executable` is Python, not what embeds it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     name = Path(sys.executable or "").name.lower()
-    return cores > 1 and name.startswith("python") and not getattr(sys, "frozen", False)
+    is_python = name.startswith("python") and not getattr(sys, "frozen", False)
+    return is_python and cores > 1 and free_memory() >= MEMORY
+
+
+def free_memory():
+    """Bytes that Linux says are free, on this machine and in this container; elsewhere no limit is known."""
+    free = math.inf
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                free = 1024 * int(line.split()[1])
+    with contextlib.suppress(OSError, ValueError):  # "max": there is no limit
+        limit, used = (int((CGROUP / f"memory.{name}").read_text("ascii")) for name in ("max", "current"))
+        free = min(free, limit - used)
+    return free
 
 
 def start(message):
