@@ -36,7 +36,7 @@ def load(times, model, data, scratch, panels, n_rows):
 @numba.njit(nogil=True)
 def forward(times, model, data, scratch, panels, n_rows):
     for _ in range(times):
-        backprop.forward(model, data.table, scratch.tile, (0, panels), n_rows)
+        backprop.forward(model, data.table, scratch.tile, (0, panels), n_rows, True)
 
 
 @numba.njit(nogil=True)

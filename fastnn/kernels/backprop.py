@@ -136,28 +136,31 @@ def activate_output(code, a, n_outputs):
 
 
 @kernel(embed=True)
-def forward(model, table, tile, panels, n_rows):
-    """All layers, up to z of the output layer, from what `load_panel` has left."""
+def forward(model, table, tile, panels, n_rows, activated):
+    """All layers, from what `load_panel` has left: up to z of the output layer, or its a where `activated` is
+    true.
+    """
     n_layers, rows = model.layers.shape[0], panel_rows(tile)
     for index in range(n_layers):
         layer = model.layers[index]
         if index > 0 or not multiplied_as_is(table):
             propagate(layer, model.params, tile, panels, n_rows)
-        if index < n_layers - 1:
-            for panel in range(panels[0], panels[1]):
-                a = panel_of(tile, layer[Z_AT], layer[LD], panel)
+        for panel in range(panels[0], panels[1]):
+            a = panel_of(tile, layer[Z_AT], layer[LD], panel)
+            if index < n_layers - 1:
                 activate(model.codes[0], a[: layer[OUTPUTS] * rows])
+            elif activated:
+                activate_output(model.codes[1], a, layer[OUTPUTS])
 
 
 @kernel(embed=True)
 def output_loss(model, data, scratch, begin, panel, n_rows):
-    """Output activation, loss of one panel (its weighted sum, returned) and delta of the output layer."""
+    """Loss of one panel (its weighted sum, returned) and delta of the output layer."""
     layer, rows = model.layers[model.layers.shape[0] - 1], panel_rows(scratch.tile)
     count = min(rows, n_rows - panel * rows)
     load_targets(data, scratch, begin + panel * rows, count)
     a = panel_of(scratch.tile, layer[Z_AT], layer[LD], panel)
     delta = panel_of(scratch.tile, layer[DELTA_AT], layer[LD], panel)
-    activate_output(model.codes[1], a, layer[OUTPUTS])
     return loss_and_delta(
         model.codes[2], model.codes[1], a, scratch.targets, scratch.weights, delta, layer[OUTPUTS], rows
     )
@@ -220,23 +223,6 @@ def backward(model, tile, panels, n_rows):
                 multiply_derivative(
                     model.codes[0], a, panel_of(tile, below[DELTA_AT], below[LD], panel)[:size]
                 )
-
-
-@kernel(embed=True)
-def forward_backward(model, data, scratch, begin, n_rows, panels, losses):
-    """Everything but the weight gradients, for panels[0] <= panel < panels[1] of the tile that starts at
-    `begin`.
-
-    losses[panel] is the panel's sum of weight * loss.
-    """
-    rows = panel_rows(scratch.tile)
-    for panel in range(panels[0], panels[1]):
-        choose_rows(data.order, scratch, begin + panel * rows, begin + n_rows)
-        load_panel(model, data.table, scratch, panel)
-    forward(model, data.table, scratch.tile, panels, n_rows)
-    for panel in range(panels[0], panels[1]):
-        losses[panel] = output_loss(model, data, scratch, begin, panel, n_rows)
-    backward(model, scratch.tile, panels, n_rows)
 
 
 @kernel(embed=True)

@@ -85,57 +85,56 @@ def tile_at(first, last, rows, tile, tiles):
 
 
 @kernel(embed=True)
-def shard_gradient(rank, shard, references, losses, control, first, last, rows):
+def shard_gradient(rank, shard, references, work, control, first, last):
     """Gradient of the rows order[first:last], tile by tile; returns their sum of weight * loss."""
-    net, step = references
-    total, n_chunks = 0.0, len(control.chunks)
+    net, everything = references
+    rows, losses, n_chunks, total = panel_rows(work.tiles), work.losses[rank], len(control.chunks), 0.0
     tiles = count_tiles(last - first, rows, losses.size)
     for tile in range(tiles):
         begin, count, panels = tile_at(first, last, rows, tile, tiles)
-        pass_forward(net, rank, rank, begin, count, 0, panels, False)
-        pass_back(net, rank, rank, begin, count, 0, panels)
+        pass_forward(net, rank, rank, begin, count, 0, panels, True)
+        pass_back(everything, rank, rank, begin, count, 0, panels)
         for panel in range(panels):
             total += losses[panel]
-        add_gradients(step, rank, rank, shard, begin, count, 0, n_chunks, tile == 0)
+        add_gradients(everything, rank, rank, shard, begin, count, 0, n_chunks, tile == 0)
     return total
 
 
 @kernel(embed=True)
-def shared_gradient(rank, n_threads, references, losses, control, first, last, rows):
+def shared_gradient(rank, n_threads, references, work, control, first, last):
     """Gradient of the batch in tiles that all threads share: each takes some panels, then some chunks of
     weights.
     """
-    net, step = references
+    net, everything = references
+    rows, losses = panel_rows(work.tiles), work.losses[0]
     tiles = count_tiles(last - first, rows, losses.size)
     for tile in range(tiles):
         begin, count, panels = tile_at(first, last, rows, tile, tiles)
         begun, ended = share(panels, rank, n_threads)
-        pass_forward(net, 0, rank, begin, count, begun, ended, False)
-        pass_back(net, 0, rank, begin, count, begun, ended)
+        pass_forward(net, 0, rank, begin, count, begun, ended, True)
+        pass_back(everything, 0, rank, begin, count, begun, ended)
         meet(control, n_threads)
         if rank == 0:
             for panel in range(panels):
                 control.reals[BATCH_LOSS] += losses[panel]
         begun, ended = share(len(control.chunks), rank, n_threads)
-        add_gradients(step, 0, rank, 0, begin, count, begun, ended, tile == 0)
+        add_gradients(everything, 0, rank, 0, begin, count, begun, ended, tile == 0)
         meet(control, n_threads)
 
 
 @kernel(embed=True)
 def batch_gradient(rank, n_threads, references, work, control):
     """Gradient of the batch at the cursor, in `n_shards` vectors that are still to be added."""
-    ints, rows, unit = control.ints, panel_rows(work.tiles), lanes(work.tiles)
+    ints, unit = control.ints, lanes(work.tiles)
     first, last = ints[CURSOR], min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
     if ints[N_SHARDS] == 1:
-        shared_gradient(rank, n_threads, references, work.losses[0], control, first, last, rows)
+        shared_gradient(rank, n_threads, references, work, control, first, last)
         return
     vectors = (last - first + unit - 1) // unit
     for shard in range(rank, ints[N_SHARDS], n_threads):
         start, stop = share(vectors, shard, ints[N_SHARDS])
         begin, end = first + start * unit, min(first + stop * unit, last)
-        control.shard_losses[shard] = shard_gradient(
-            rank, shard, references, work.losses[rank], control, begin, end, rows
-        )
+        control.shard_losses[shard] = shard_gradient(rank, shard, references, work, control, begin, end)
     meet(control, n_threads)
     if rank == 0:
         for shard in range(ints[N_SHARDS]):
@@ -151,8 +150,7 @@ def train(rank, n_threads, model, moments, data, work, control):
         was_late(control.barrier)  # in the last call, which is long ago by now
         if control.ints[STATUS] == AWAITS_SCORE:
             judge(control.ints, control.reals)
-    references = reference((model, data, work)), reference((model, data, work, moments, control))
-    state = reference((model, moments, control))
+    references = reference((model, data, work)), reference((model, moments, data, work, control))
     before = flush_subnormals()
     while True:
         if rank == 0:
@@ -164,7 +162,7 @@ def train(rank, n_threads, model, moments, data, work, control):
             break
         batch_gradient(rank, n_threads, references, work, control)
         begun, ended = share(len(control.chunks), rank, n_threads)
-        update_chunks(state, begun, ended)
+        update_chunks(references[1], begun, ended)
         meet(control, n_threads)
         if rank == 0:
             end_batch(control)
@@ -204,17 +202,16 @@ def train_samples(model, moments, data, work, control):
     if control.ints[BUDGET] == 0 and control.reals[SHRINK] != 1.0:
         fold(model, control.reals)
     work.weights[0, 0] = 1
-    state = reference((model, moments, control))
-    samples = reference((model, moments, data, work, control))
+    everything = reference((model, moments, data, work, control))
     before = flush_subnormals()
     while True:
         begin_batch(data, moments, control)
         if control.ints[GO] == 0:
             break
         single, solver = penalty(data, control, control.ints[CURSOR]) < 0.0, control.ints[SOLVER]
-        pass_samples(samples, single)
+        pass_samples(everything, single)
         if single and (solver == SGD or solver == GRADIENT_ONLY):
-            update_chunks(state, 0, len(control.chunks))
+            update_chunks(everything, 0, len(control.chunks))
         if single:
             end_batch(control)
         if control.ints[CURSOR] == 0 and control.reals[SHRINK] != 1.0:

@@ -2,7 +2,6 @@
 
 from fastnn.kernels.backprop import (
     Scratch,
-    activate_output,
     backward,
     choose_rows,
     chunk_gradient,
@@ -18,13 +17,11 @@ from fastnn.kernels.layout import (
     CHUNK_LAST,
     CHUNK_LAYER,
     LD,
-    OUTPUTS,
     WEIGHTS_AT,
-    Z_AT,
 )
 from fastnn.kernels.optimizers import update
 from fastnn.kernels.parts import dereference, part
-from fastnn.kernels.simd import panel_of, panel_rows
+from fastnn.kernels.simd import panel_rows
 from fastnn.kernels.state import N_SHARDS, SOLVER
 
 
@@ -42,41 +39,41 @@ def scratch_of(work, tile, rank):
     )
 
 
-@part("model", "data", "work")
+# What parts are given: those that learn, and the one that predictions share with them.
+EVERYTHING, NET = ("model", "moments", "data", "work", "control"), ("model", "data", "work")
+
+
+@part(*NET)
 def pass_forward(given, tile, rank, begin, n_rows, first, last, activated):
     """Forward for first <= panel < last of the tile of n_rows rows that starts at `begin`, up to z of the
-    output layer, or its activation where `activated` is 1.
+    output layer, or its a where `activated` is 1.
     """
     model, data, work = dereference(given)
-    scratch, panels = scratch_of(work, tile, rank), (first, last)
-    rows, output = panel_rows(scratch.tile), model.layers[model.layers.shape[0] - 1]
+    scratch = scratch_of(work, tile, rank)
+    rows = panel_rows(scratch.tile)
     for panel in range(first, last):
         choose_rows(data.order, scratch, begin + panel * rows, begin + n_rows)
         load_panel(model, data.table, scratch, panel)
-    forward(model, data.table, scratch.tile, panels, n_rows)
-    if activated:
-        for panel in range(first, last):
-            a = panel_of(scratch.tile, output[Z_AT], output[LD], panel)
-            activate_output(model.codes[1], a, output[OUTPUTS])
+    forward(model, data.table, scratch.tile, (first, last), n_rows, activated == 1)
 
 
-@part("model", "data", "work")
+@part(*EVERYTHING)
 def pass_back(given, tile, rank, begin, n_rows, first, last):
-    """Everything else but the weight gradients, from what `pass_forward` has left of these panels.
+    """Everything else but the weight gradients, from what `pass_forward` has left in these panels.
 
     losses[tile, panel] is the panel's sum of weight * loss.
     """
-    model, data, work = dereference(given)
-    scratch, panels = scratch_of(work, tile, rank), (first, last)
+    model, _, data, work, _ = dereference(given)
+    scratch = scratch_of(work, tile, rank)
     for panel in range(first, last):
         work.losses[tile, panel] = output_loss(model, data, scratch, begin, panel, n_rows)
-    backward(model, scratch.tile, panels, n_rows)
+    backward(model, scratch.tile, (first, last), n_rows)
 
 
-@part("model", "data", "work", "moments", "control")
+@part(*EVERYTHING)
 def add_gradients(given, tile, rank, shard, begin, n_rows, first, last, fresh):
     """Gradient of the shard, for first <= chunk < last, from a finished tile; added unless `fresh` is 1."""
-    model, data, work, moments, control = dereference(given)
+    model, moments, data, work, control = dereference(given)
     scratch, gradient = scratch_of(work, tile, rank), moments.gradients[shard]
     for chunk in range(first, last):
         chunk_gradient(model, data, control.chunks[chunk], scratch, gradient, begin, n_rows, fresh == 1)
@@ -97,10 +94,10 @@ def update_range(solver, params, moments, n_shards, first, last, hyper):
     return update(solver, params[first:last], gradient, m, v, hyper)
 
 
-@part("model", "moments", "control")
+@part(*EVERYTHING)
 def update_chunks(given, first, last):
     """One step on first <= chunk < last; the squares of their weights are kept for the reported loss."""
-    model, moments, control = dereference(given)
+    model, moments, _, _, control = dereference(given)
     chunks, solver, n_shards = control.chunks, control.ints[SOLVER], control.ints[N_SHARDS]
     for index in range(first, last):
         chunk = chunks[index]

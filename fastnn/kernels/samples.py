@@ -4,6 +4,7 @@ from fastnn.kernels.codes import GRADIENT_ONLY, SGD
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.optimizers import SCALE
 from fastnn.kernels.parts import dereference, part
+from fastnn.kernels.passes import EVERYTHING
 from fastnn.kernels.sample import (
     backward_sample,
     descend,
@@ -112,7 +113,7 @@ def descend_samples(model, data, work, control):
     next_batch(control, position)
 
 
-@part("model", "moments", "data", "work", "control")
+@part(*EVERYTHING)
 def pass_samples(given, single):
     """`single_sample` where `single` is 1, and `descend_samples` where it is 0."""
     model, moments, data, work, control = dereference(given)
