@@ -2,10 +2,7 @@
 
 import os
 
-from fastnn.kernels import apart, simd
+from fastnn.kernels import simd
 
 # Before any test imports the layout, which takes its paddings from it.
 simd.VECTOR_BITS = int(os.environ.get("FASTNN_TEST_VECTOR_BITS", simd.VECTOR_BITS))
-if "FASTNN_TEST_VECTOR_BITS" in os.environ:
-    # Another process would compile for the width that the processor has.
-    apart.can_help = lambda: False

@@ -124,12 +124,12 @@ def body_length(function):
 
 
 def compiled(function):
-    """Whether a function is a kernel: decorated with @kernel, @kernel(...) or @entry."""
+    """Whether a function is a kernel: decorated with @kernel, @kernel(...), @part(...) or @entry."""
     names = {
         getattr(node.func if isinstance(node, ast.Call) else node, "id", "")
         for node in function.decorator_list
     }
-    return bool(names & {"kernel", "entry"})
+    return bool(names & {"kernel", "part", "entry"})
 
 
 def test_every_module_has_a_floor():

@@ -51,10 +51,24 @@ def module(tmp_path, monkeypatch):
     """A fresh module with a part and two entry points, which another process can import as well."""
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(apart, "can_help", lambda: True)
+    monkeypatch.setattr(apart, "PATIENCE", 300.0)
     (tmp_path / "scaling.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     yield importlib.import_module("scaling")
     del sys.modules["scaling"]
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that were started."""
+    processes, start = [], apart.start
+
+    def recorded(tasks):
+        processes.append(start(tasks))
+        return processes[-1]
+
+    monkeypatch.setattr(apart, "start", recorded)
+    return processes
 
 
 @pytest.fixture
@@ -97,28 +111,26 @@ def test_precisions_do_not_mix(module):
 def test_what_is_on_disk_is_compiled_by_nobody(module, counts, monkeypatch):
     check(module)
     del sys.modules["scaling"]
-    monkeypatch.setattr(apart, "start", lambda message: pytest.fail("there is nothing to compile"))
+    monkeypatch.setattr(apart, "start", lambda tasks: pytest.fail("there is nothing to compile"))
     check(importlib.import_module("scaling"))
     assert counts() == {"compiled": 2, "loaded": 4}
 
 
 def test_a_single_part_is_compiled_here(module, monkeypatch):
-    monkeypatch.setattr(apart, "start", lambda message: pytest.fail("not worth a process"))
+    monkeypatch.setattr(apart, "start", lambda tasks: pytest.fail("not worth a process"))
     x, out = arrays()
     module.scale_all_but_the_first(x, 3, out)
     np.testing.assert_array_equal(out, [0, 3, 6, 9])
 
 
 @pytest.mark.parametrize("program", ["raise SystemExit(1)", "import time; time.sleep(600)", "syntax error"])
-def test_a_process_that_fails_or_hangs_is_not_needed(module, counts, monkeypatch, program):
-    started = []
-    start = apart.start
-    monkeypatch.setattr(apart, "start", lambda message: started.append(start(message)) or started[-1])
+def test_a_process_that_fails_or_hangs_is_not_needed(module, counts, started, monkeypatch, program):
     monkeypatch.setattr(apart, "PROGRAM", program)
     monkeypatch.setattr(apart, "PATIENCE", 0.0)
     check(module)
     assert counts() == {"compiled": 3, "loaded": 0}
-    assert [process.returncode is None for process in started] == [False]
+    (process,) = started
+    assert process.returncode is not None
 
 
 def test_where_no_process_can_be_started_all_is_compiled_here(module, counts, monkeypatch):
@@ -133,15 +145,12 @@ def test_where_no_process_can_be_started_all_is_compiled_here(module, counts, mo
 def test_without_a_folder_for_compiled_code_no_process_is_started(module, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "file"))
-    monkeypatch.setattr(apart, "start", lambda message: pytest.fail("its work would be lost"))
+    monkeypatch.setattr(apart, "start", lambda tasks: pytest.fail("its work would be lost"))
     monkeypatch.setitem(cache._state, "warned", True)
     check(module)
 
 
-def test_an_interrupt_leaves_no_process_behind(module, monkeypatch):
-    started = []
-    start = apart.start
-    monkeypatch.setattr(apart, "start", lambda message: started.append(start(message)) or started[-1])
+def test_an_interrupt_leaves_no_process_behind(module, started, monkeypatch):
     monkeypatch.setattr(apart, "PROGRAM", "import time; time.sleep(600)")
 
     def interrupted(signature):
@@ -150,31 +159,112 @@ def test_an_interrupt_leaves_no_process_behind(module, monkeypatch):
     monkeypatch.setattr(module.double_and_add_one.dispatcher, "compile", interrupted)
     with pytest.raises(KeyboardInterrupt):
         check(module)
-    assert [process.returncode is None for process in started] == [False]
+    (process,) = started
+    assert process.returncode is not None
+
+
+@pytest.fixture
+def large_machine(monkeypatch):
+    """Two cores, no limit to memory, an interpreter called python."""
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 2)
+    monkeypatch.setattr(apart, "free_memory", lambda: 2**40)
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3.11")
+    assert apart.can_help()
 
 
 @pytest.mark.parametrize("program", ["/opt/app/bin/blender", "", None])
-def test_a_program_that_embeds_python_is_not_started_again(program, monkeypatch):
+def test_a_program_that_embeds_python_is_not_started_again(program, large_machine, monkeypatch):
     monkeypatch.setattr(sys, "executable", program)
     assert not apart.can_help()
 
 
-@pytest.mark.parametrize("limit, helps", [("max", True), (str(2**31), True), (str(2**29), False)])
-def test_a_container_with_little_memory_compiles_in_one_process(limit, helps, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+def test_one_core_compiles_in_one_process(large_machine, monkeypatch):
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
+    assert not apart.can_help()
+
+
+def test_little_memory_compiles_in_one_process(large_machine, monkeypatch):
+    monkeypatch.setattr(apart, "free_memory", lambda: 2**28)
+    assert not apart.can_help()
+
+
+@pytest.mark.parametrize("limit, free", [(2**29, 2**28), (2**28 + 5, 5)])
+def test_the_limit_of_a_container_counts(limit, free, tmp_path, monkeypatch):
+    without = apart.free_memory()
     monkeypatch.setattr(apart, "CGROUP", tmp_path)
     (tmp_path / "memory.max").write_text(f"{limit}\n", encoding="ascii")
     (tmp_path / "memory.current").write_text(f"{2**28}\n", encoding="ascii")
-    assert apart.can_help() == helps
+    assert apart.free_memory() == free
+    (tmp_path / "memory.max").write_text("max\n", encoding="ascii")
+    assert apart.free_memory() == pytest.approx(without, rel=0.5)
 
 
 def test_modules_in_the_current_folder_are_not_imported(module, counts, tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp("elsewhere")
-    for name in ("pickle", "numpy"):
+    for name in ("pickle", "numpy", "fastnn"):
         (folder / f"{name}.py").write_text("raise RuntimeError", encoding="utf-8")
     monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", ["", *sys.path, "lib"])
     check(module)
     assert counts() == {"compiled": 2, "loaded": 1}
+
+
+def test_odd_entries_of_the_path_are_no_obstacle(module, counts, tmp_path, monkeypatch):
+    class Entry(str):
+        pass
+
+    monkeypatch.setattr(sys, "path", [Entry(tmp_path), 5, tmp_path, *sys.path])
+    check(module)
+    assert counts() == {"compiled": 2, "loaded": 1}
+
+
+def test_other_settings_than_the_environments_are_not_compiled_for(module, counts, monkeypatch):
+    monkeypatch.setattr(numba.config, "LOOP_VECTORIZE", 0)
+    check(module)
+    assert counts() == {"compiled": 3, "loaded": 0}
+
+
+def test_what_could_not_be_kept_is_not_compiled_by_another_process(module, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(apart, "start", lambda tasks: pytest.fail("its work would be lost"))
+    check(module)
+
+
+def test_an_error_in_a_part_is_one_of_its_caller(tmp_path, monkeypatch):
+    @part("x")
+    def read_behind(given, at):
+        (x,) = dereference(given)
+        x[0] = x[at]
+
+    @entry(parts=[read_behind])
+    def call(x, at):
+        read_behind(reference((x,)), at)
+
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(numba.config, "BOUNDSCHECK", 1)
+    call(np.ones(4), 3)
+    with pytest.raises(IndexError):
+        call(np.ones(4), 4)
+
+
+def test_a_part_may_be_given_arrays_of_different_shapes(tmp_path, monkeypatch):
+    @part("x", "out")
+    def write_dimensions(given, at):
+        x, out = dereference(given)
+        out[at] = x.ndim
+
+    def caller():
+        @entry(reads=["x"], parts=[write_dimensions])
+        def call(x, out):
+            write_dimensions(reference((x, out)), 0)
+
+        return call
+
+    monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path))
+    for dimensions in (2, 1, 2):
+        out = np.zeros(1)
+        caller()(np.ones((3,) * dimensions), out)
+        assert out[0] == dimensions
 
 
 def test_a_part_takes_what_its_entry_point_declares():

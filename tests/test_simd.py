@@ -315,7 +315,7 @@ def test_kernels_are_right_with_vectors_of_another_width(tmp_path):
     ]
     running = {}
     for bits in OTHER_WIDTHS:
-        # The cache doesn't know about widths that the tests set: a folder of its own.
+        # Not where the developer keeps compiled code.
         settings = vectors_of(bits) | {"FASTNN_CACHE_DIR": str(tmp_path / str(bits))}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         running[bits] = subprocess.Popen(command, env=settings, cwd=ROOT, **pipes)

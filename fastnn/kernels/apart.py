@@ -8,17 +8,20 @@ import contextlib
 import gc
 import importlib
 import math
-import os
 import pickle
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-PATIENCE = 10.0  # seconds to wait for the other process once this one is ready
+import numba
+
+from fastnn.kernels.cache import environment
+
+PATIENCE = 5.0  # seconds to wait for the other process, or for as long as this one took
 MEMORY = 2**29  # bytes that have to be free; the other process takes 231 MB (docs/engine.md)
 CGROUP = Path("/sys/fs/cgroup")
-# Modules are found as here; -P: none in the folder that the user happens to be in.
+HERE = str(Path(__file__).absolute().parents[2])  # before anybody changes the current folder
 PROGRAM = """
 import pickle, sys
 sys.path[:] = pickle.load(sys.stdin.buffer)
@@ -28,15 +31,20 @@ apart.main()
 
 
 def can_help():
-    """Whether there are a core and memory to spare, and `sys.executable` is Python, not what embeds it."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Whether there are a core and memory to spare, and `sys.executable` is Python, not what embeds it.
+
+    Numba counts the cores: those that this process may use, or NUMBA_NUM_THREADS, which joblib sets for its
+    workers.
+    """
     name = Path(sys.executable or "").name.lower()
     is_python = name.startswith("python") and not getattr(sys, "frozen", False)
-    return is_python and cores > 1 and free_memory() >= MEMORY
+    return is_python and numba.config.NUMBA_NUM_THREADS > 1 and free_memory() >= MEMORY
 
 
 def free_memory():
-    """Bytes that Linux says are free, on this machine and in this container; elsewhere no limit is known."""
+    """Bytes that are free on this machine and in its outermost control group, if this is Linux; else
+    infinity.
+    """
     free = math.inf
     with contextlib.suppress(OSError):
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
@@ -48,12 +56,24 @@ def free_memory():
     return free
 
 
-def start(message):
-    """The process, with its task; None where none can be started."""
+def module_path():
+    """Where the other process finds modules: as this one, but not in the folder that the user happens to be
+    in.
+    """
+    absolute = [entry for entry in sys.path if isinstance(entry, str) and Path(entry).is_absolute()]
+    return [*map("".join, absolute), HERE]  # of plain strings: others may not be known there
+
+
+def start(tasks):
+    """The process, with its tasks; None where none can be started."""
+    message = pickle.dumps(module_path()) + pickle.dumps((environment(), tasks))
+    isolated = "-I" if sys.flags.ignore_environment else "-P"
     nowhere, no_window = subprocess.DEVNULL, getattr(subprocess, "CREATE_NO_WINDOW", 0)
     streams = {"stdin": subprocess.PIPE, "stdout": nowhere, "stderr": nowhere}
     try:
-        process = subprocess.Popen([sys.executable, "-P", "-c", PROGRAM], **streams, creationflags=no_window)
+        process = subprocess.Popen(
+            [sys.executable, isolated, "-c", PROGRAM], **streams, creationflags=no_window
+        )
     except OSError:
         return None
     with contextlib.suppress(OSError), process.stdin:  # where it has ended already
@@ -62,20 +82,20 @@ def start(message):
 
 
 @contextlib.contextmanager
-def compiled_apart(tasks):
+def compiled_apart(functions):
     """Compile functions in another process during a `with` block, as far as there can be one.
 
-    `tasks` are pairs of a function with a `dispatcher`, to be found in its module, and a signature. At the
-    end of the block the process is waited for, since it should be ready by then, but not for ever.
+    `functions` are pairs of one that has a `dispatcher`, to be found in its module, and a signature. At the
+    end of the block the process is waited for, at most as long again, or PATIENCE.
     """
-    names = [(function.__module__, function.__qualname__, signature) for function, signature in tasks]
-    process = start(pickle.dumps(sys.path) + pickle.dumps(names)) if names and can_help() else None
-    begun = time.monotonic()
+    tasks = [(function.__module__, function.__qualname__, signature) for function, signature in functions]
+    begun, process = time.monotonic(), None
     try:
+        process = start(tasks) if tasks and can_help() else None
         yield
         if process:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=time.monotonic() - begun + PATIENCE)
+                process.wait(timeout=max(PATIENCE, time.monotonic() - begun))
     finally:
         if process:
             process.kill()
@@ -83,7 +103,8 @@ def compiled_apart(tasks):
 
 
 def main():
-    """What the other process does."""
+    """What the other process does. With other settings its files would never be looked for."""
+    settings, tasks = pickle.load(sys.stdin.buffer)
     gc.disable()  # as in jit.py
-    for module, name, signature in pickle.load(sys.stdin.buffer):
+    for module, name, signature in tasks if settings == environment() else []:
         getattr(importlib.import_module(module), name).dispatcher.compile(signature)

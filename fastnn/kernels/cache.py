@@ -24,6 +24,8 @@ from numba.core.compiler import CompileResult
 from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
+from fastnn.kernels import simd
+
 FORMAT = 1
 SUFFIX = ".fastnn"
 DIGEST_BYTES = hashlib.sha256().digest_size
@@ -119,7 +121,7 @@ def cache_folder():
 
 
 class Sources:
-    """The source files of a folder as they were when its first entry point was defined."""
+    """The source files of a folder as they were when its first entry point or part was defined."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -158,7 +160,8 @@ def environment():
     """Versions and settings that machine code depends on."""
     settings = [(name, repr(getattr(numba.config, name, None))) for name in CONFIGURATION]
     settings.append(("NUMBA_OPT", os.environ.get("NUMBA_OPT")))  # 3 and 'max' look the same in numba.config
-    return (sys.version, numba.__version__, llvmlite.__version__, np.__version__, settings)
+    versions = sys.version, numba.__version__, llvmlite.__version__, np.__version__
+    return (*versions, settings, simd.VECTOR_BITS)
 
 
 def read(path):
@@ -234,7 +237,7 @@ class FunctionCache:
         """Whether there is no file for a signature, though there could be one."""
         try:
             path = self.path(signature, cpu_target.target_context.codegen())
-            return path is not None and not path.exists()
+            return path is not None and not path.exists() and os.access(path.parent, os.W_OK | os.X_OK)
         except OSError:
             return False
 

@@ -60,7 +60,8 @@ def entry(function=None, *, reads=(), parts=()):
     read-only, like the memory maps that joblib hands to its workers; the compiler refuses to write to them.
     All others have to be writable. So the flags of an array never lead to another compilation.
 
-    `parts` are the parts (parts.py) that it calls, first those that take longest to compile.
+    `parts` are the parts (parts.py) that it calls. Another process may compile the first half of them: they
+    should take as long as the rest and the entry point itself.
 
     >>> @entry(reads=["x"])
     ... def double(x, out):
@@ -91,7 +92,7 @@ def dispatcher_for(function, flags=FAST, **others):
 def no_garbage_collection():
     """Compiling makes millions of objects that live on, and is not the time to look for cycles among them.
 
-    A first fit takes 11.5 s in place of 12.5, and 417 MB in place of 347 (a trial).
+    Before there were parts, a first fit took 11.5 s in place of 12.5, and 417 MB in place of 347 (a trial).
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -248,8 +249,8 @@ class Entry:
     def compile(self, signature, parts):
         """Machine code for a signature, and for `parts`, a list of pairs of a part and its signature.
 
-        Of the parts that are neither here nor on disk another process compiles the first half: a first fit
-        takes 6.9 s in place of 12.5 (a trial).
+        Of the parts that are neither here nor on disk another process compiles the first half (figures in
+        docs/engine.md).
         """
         missing = [(part, its_signature) for part, its_signature in parts if part.is_missing(its_signature)]
         elsewhere = missing[: len(missing) // 2]

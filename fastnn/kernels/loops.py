@@ -172,8 +172,8 @@ def train(rank, n_threads, model, moments, data, work, control):
 
 @entry(reads=READS, parts=[pass_forward])
 def predict(rank, counter, model, data, out, work, activated):
-    """out[n, o] = output of the network for X (n, I) in the table of `data`, which has no order, or z of the
-    output layer where `activated` is 0.
+    """out[n, o] = output of the network for X (n, I) in `data`, whose order is empty; or z of the output
+    layer where `activated` is 0.
 
     Each thread takes the next tile that nobody has taken, from a counter at 0.
     """

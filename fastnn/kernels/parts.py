@@ -6,6 +6,7 @@ another compiles the rest. Its arguments travel as one pointer: by value a step 
 
 import ctypes
 import functools
+import hashlib
 import inspect
 
 import llvmlite.binding as llvm
@@ -15,7 +16,6 @@ from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic, models, register_model
 
-from fastnn.kernels.arguments import precision
 from fastnn.kernels.cache import FunctionCache
 from fastnn.kernels.jit import dispatcher_for
 
@@ -58,7 +58,7 @@ def dereference(typing_context, pointer):
 
 
 def part(*given):
-    """Compile a function apart, once for each precision; entry points that list it may call it.
+    """Compile a function apart, once for each precision. Every entry point that calls it has to list it.
 
     `given` names arguments of the entry point. The part takes a reference to a tuple of them, and integers;
     it returns nothing.
@@ -78,8 +78,8 @@ def part(*given):
 class Part:
     """A function compiled by `part`.
 
-    Callers find its machine code by an address that lies at a symbol of the process. So they can be compiled,
-    or read from disk, before it is.
+    Callers go through a pointer that they find by name. So they can be compiled, or read from disk, before
+    there is anything at its end.
     """
 
     def __init__(self, given, function):
@@ -89,7 +89,7 @@ class Part:
         self.dispatcher = dispatcher_for(function, no_cpython_wrapper=True)
         self.cache = self.dispatcher._cache = FunctionCache(function)
         self.call = self._make_call()
-        self._slots = {}  # of (symbol, the address there) for each type of reference
+        self._slots = {}  # of (name, pointer) for each type of reference
 
     @property
     def _numba_type_(self):
@@ -100,7 +100,8 @@ class Part:
         chosen = [formals[name] for name in self.given]
         given = Reference(types.Tuple([formal.numba_type for formal in chosen]))
         if given not in self._slots:
-            symbol = f"fastnn.{self.__module__}.{self.__qualname__}.{precision(chosen)}"
+            digest = hashlib.sha256(str(given).encode()).hexdigest()
+            symbol = f"fastnn.{self.__module__}.{self.__qualname__}.{digest[:16]}"
             address = ctypes.c_void_p()
             llvm.add_symbol(symbol, ctypes.addressof(address))
             self._slots[given] = symbol, address
@@ -130,7 +131,11 @@ class Part:
                 module = builder.module
                 slot = module.globals.get(symbol) or ir.GlobalVariable(module, POINTER, symbol)
                 code = builder.load(builder.bitcast(slot, kind.as_pointer().as_pointer()))
-                context.call_conv.call_function(builder, code, types.none, signature.args, arguments)
+                status, _ = context.call_conv.call_function(
+                    builder, code, types.none, signature.args, arguments
+                )
+                with cgutils.if_unlikely(builder, status.is_error):  # NUMBA_BOUNDSCHECK
+                    context.call_conv.return_status_propagate(builder, status)
                 return context.get_dummy_value()
 
             return types.none(given, *[types.int64] * len(numbers)), generate
