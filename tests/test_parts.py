@@ -209,6 +209,21 @@ def test_modules_in_the_current_folder_are_not_imported(module, counts, tmp_path
     assert counts() == {"compiled": 2, "loaded": 1}
 
 
+def test_the_other_process_is_as_isolated_as_this_one(tmp_path):
+    marker = tmp_path / "marker"
+    (tmp_path / "sitecustomize.py").write_text(f"open({str(marker)!r}, 'w')", encoding="utf-8")
+    code = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        "from fastnn.kernels import apart; print(apart.start([]).wait())"
+    )
+    for isolated in (True, False):
+        command = [sys.executable, *(["-I"] if isolated else []), "-c", code]
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == "0\n"
+        assert marker.exists() != isolated
+
+
 def test_odd_entries_of_the_path_are_no_obstacle(module, counts, tmp_path, monkeypatch):
     class Entry(str):
         pass
