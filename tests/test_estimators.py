@@ -249,9 +249,9 @@ def test_feature_names_of_a_pandas_frame():
 def test_feature_names_of_a_polars_frame():
     polars = pytest.importorskip("polars")
     frame = polars.DataFrame(IRIS[0], schema=list("abcd"))
-    ours, theirs = (small(kind).fit(frame, IRIS[1]) for kind in (MLPClassifier, ScikitLearnClassifier))
-    # A scikit-learn that is older than the polars at hand may not see them.
-    assert list(getattr(ours, "feature_names_in_", ())) == list(getattr(theirs, "feature_names_in_", ()))
+    if not hasattr(small(ScikitLearnClassifier).fit(frame, IRIS[1]), "feature_names_in_"):
+        pytest.skip("this scikit-learn is too old for the polars at hand")
+    assert small(MLPClassifier).fit(frame, IRIS[1]).feature_names_in_.tolist() == list("abcd")
 
 
 @UNCONVERGED

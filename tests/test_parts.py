@@ -48,7 +48,7 @@ def scale_all_but_the_first(x, factor, out):
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """A fresh module with a part and two entry points, which another process can import as well."""
+    """A fresh module with two parts and two entry points, which another process can import as well."""
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(apart, "can_help", lambda: True)
     monkeypatch.setattr(apart, "PATIENCE", 300.0)

@@ -201,7 +201,7 @@ class Entry:
     into a read-only one, but never a named tuple of arrays.
     """
 
-    def __init__(self, function, reads, parts=()):
+    def __init__(self, function, reads, parts):
         functools.update_wrapper(self, function)
         self.parts = parts
         self.parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
@@ -210,7 +210,7 @@ class Entry:
         if unknown:
             raise TypeError(f"{function.__qualname__}() has no argument {unknown[0]!r} to read.")
         self.dispatcher = dispatcher_for(function)
-        self.cache = self.dispatcher._cache = FunctionCache(function)
+        self.dispatcher._cache = FunctionCache(function)
         # Of (formals, machine code). Replaced and never changed, so that any thread can read it.
         self.specialisations = ()
 

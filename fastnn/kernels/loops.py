@@ -4,14 +4,13 @@ Every thread of a team makes the same call with its own rank; rank 0 alone chang
 barriers.
 """
 
-from fastnn.kernels.codes import GRADIENT_ONLY, SGD
 from fastnn.kernels.dense import scatter_panel
 from fastnn.kernels.jit import entry, kernel
 from fastnn.kernels.layout import LD, Z_AT
 from fastnn.kernels.parts import reference
 from fastnn.kernels.passes import add_gradients, pass_back, pass_forward, update_chunks
 from fastnn.kernels.sample import fold
-from fastnn.kernels.samples import pass_samples, penalty
+from fastnn.kernels.samples import learns_at_once, pass_samples, penalty
 from fastnn.kernels.schedule import begin_batch, check_finite, end_batch, judge
 from fastnn.kernels.simd import lanes, panel_of, panel_rows
 from fastnn.kernels.state import (
@@ -53,7 +52,7 @@ def choose_team(control, n_threads):
     the same bits, and whoever shares its core with another one finds a free one. The rest is a short one.
 
     Beside a thread that never sleeps (OpenBLAS's wait so for 0.1 s after a product) a core is lost for 4 ms
-    at a barrier: a fit of 13 ms took 120, and takes 38 with this (benchmarks/micro/busy.py).
+    at a barrier: a fit of 13 ms took 120, and takes 27 with this (benchmarks/micro/busy.py).
     """
     ints = control.ints
     ints[TEAM] = n_threads
@@ -150,7 +149,7 @@ def train(rank, n_threads, model, moments, data, work, control):
         was_late(control.barrier)  # in the last call, which is long ago by now
         if control.ints[STATUS] == AWAITS_SCORE:
             judge(control.ints, control.reals)
-    references = reference((model, data, work)), reference((model, moments, data, work, control))
+    net, everything = reference((model, data, work)), reference((model, moments, data, work, control))
     before = flush_subnormals()
     while True:
         if rank == 0:
@@ -160,9 +159,9 @@ def train(rank, n_threads, model, moments, data, work, control):
         n_threads = control.ints[TEAM]
         if control.ints[GO] == 0 or rank >= n_threads:
             break
-        batch_gradient(rank, n_threads, references, work, control)
+        batch_gradient(rank, n_threads, (net, everything), work, control)
         begun, ended = share(len(control.chunks), rank, n_threads)
-        update_chunks(references[1], begun, ended)
+        update_chunks(everything, begun, ended)
         meet(control, n_threads)
         if rank == 0:
             end_batch(control)
@@ -208,11 +207,11 @@ def train_samples(model, moments, data, work, control):
         begin_batch(data, moments, control)
         if control.ints[GO] == 0:
             break
-        single, solver = penalty(data, control, control.ints[CURSOR]) < 0.0, control.ints[SOLVER]
+        single = penalty(data, control, control.ints[CURSOR]) < 0.0
         pass_samples(everything, single)
-        if single and (solver == SGD or solver == GRADIENT_ONLY):
-            update_chunks(everything, 0, len(control.chunks))
         if single:
+            if not learns_at_once(control.ints[SOLVER]):
+                update_chunks(everything, 0, len(control.chunks))
             end_batch(control)
         if control.ints[CURSOR] == 0 and control.reals[SHRINK] != 1.0:
             fold(model, control.reals)

@@ -140,6 +140,7 @@ class Part:
 
             return types.none(given, *[types.int64] * len(numbers)), generate
 
+        # Numba binds arguments by the signature that it finds, and the part's own has names for all of them.
         parameters = inspect.signature(self.__wrapped__).parameters.values()
         context = inspect.Parameter("typing_context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
         define.__signature__ = inspect.Signature([context, *parameters])

@@ -24,6 +24,9 @@ from fastnn.kernels.parts import dereference, part
 from fastnn.kernels.simd import panel_rows
 from fastnn.kernels.state import N_SHARDS, SOLVER
 
+# What parts are given: those that learn, and the one that predictions share with them.
+EVERYTHING, NET = ("model", "moments", "data", "work", "control"), ("model", "data", "work")
+
 
 @kernel(embed=True)
 def scratch_of(work, tile, rank):
@@ -37,10 +40,6 @@ def scratch_of(work, tile, rank):
         inputs.active[rank],
         inputs.values[rank],
     )
-
-
-# What parts are given: those that learn, and the one that predictions share with them.
-EVERYTHING, NET = ("model", "moments", "data", "work", "control"), ("model", "data", "work")
 
 
 @part(*NET)

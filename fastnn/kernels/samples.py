@@ -59,8 +59,14 @@ def penalty(data, control, position):
 
 
 @kernel(embed=True)
+def learns_at_once(solver):
+    """Whether `single_sample` updates the weights as well: solvers with moments need no stored gradient."""
+    return solver != SGD and solver != GRADIENT_ONLY
+
+
+@kernel(embed=True)
 def single_sample(model, moments, data, work, control):
-    """Forward and backward for the sample at the cursor; the update as well, for solvers with moments."""
+    """Forward and backward for the sample at the cursor, and the update where the solver learns at once."""
     ints, reals, tile = control.ints, control.reals, work.tiles[0]
     row, solver, one = data.order[ints[CURSOR]], ints[SOLVER], work.weights[0][:1]
     if reals[SHRINK] != 1.0:
@@ -70,12 +76,12 @@ def single_sample(model, moments, data, work, control):
     reals[BATCH_LOSS] = reals[BATCH_WEIGHT] * output_sample(model, tile, data.y[row], one)
     # The data term of the gradient is divided by the weight that it is multiplied by.
     moments.hyper[:, SCALE] = 1
-    if solver == SGD or solver == GRADIENT_ONLY:
-        backward_sample(model, tile, work.inputs, moments.gradients[0])
-    else:
+    if learns_at_once(solver):
         for chunk in range(control.squares.size):
             control.squares[chunk] = 0.0
         control.squares[0] = learn(solver, model, moments, tile, work.inputs, one)
+    else:
+        backward_sample(model, tile, work.inputs, moments.gradients[0])
     reals[SQUARES] = -1.0
 
 
