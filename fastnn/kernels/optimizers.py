@@ -5,9 +5,7 @@ Legend: g = gradient * scale + decay * params, the gradient of the loss with its
 the update, the L2 term of the loss that is reported for the step.
 """
 
-from math import sqrt
-
-from fastnn.kernels.arithmetic import block_sum
+from fastnn.kernels.arithmetic import block_sum, over_root
 from fastnn.kernels.codes import ADAM, MOMENTUM, NESTEROV, SGD
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.simd import block_broadcast, block_load, block_store, block_zero, lanes
@@ -47,7 +45,7 @@ def adam_rule(value, gradient, first, second, h):
     g = gradient + h[DECAY] * value
     first = h[BETA_1] * first + h[REST_1] * g
     second = h[BETA_2] * second + h[REST_2] * g * g
-    return value - h[RATE] * first / (sqrt(second) + h[EPSILON]), first, second
+    return value - h[RATE] * over_root(first, second, h[EPSILON]), first, second
 
 
 @kernel(embed=True)
@@ -99,14 +97,31 @@ def make_momentum(rule):
 momentum, nesterov = make_momentum(momentum_rule), make_momentum(nesterov_rule)
 
 
-@kernel
+@kernel(exact=True, embed=True)
+def adam_vector(params, first, second, gradient, at, h):
+    """`adam_rule` for the vector at `at`, whose scaled gradient is given; returns params^2 before, a block."""
+    value, m, v = (block_load(params, 1, 1, at, 0), block_load(first, 1, 1, at, 0), block_load(second, 1, 1, at, 0))
+    squares = value * value
+    value, m, v = adam_rule(value, gradient, m, v, h)
+    block_store(value, params, at, 0)
+    block_store(m, first, at, 0)
+    block_store(v, second, at, 0)
+    return squares
+
+
+@kernel(exact=True)
 def adam(params, gradient, first, second, hyper):
     """`adam_rule` for all parameters.  All arrays (n,)."""
-    h, squares = numbers(hyper), params.dtype.type(0)
-    for i in range(params.size):
-        squares += params[i] * params[i]
+    h, step = vectors(hyper), lanes(params)
+    whole = params.size - params.size % step
+    squares = block_zero(params, 1, 1)
+    for at in range(0, whole, step):
+        squares += adam_vector(params, first, second, block_load(gradient, 1, 1, at, 0) * h[SCALE], at, h)
+    h, rest = numbers(hyper), params.dtype.type(0)
+    for i in range(whole, params.size):
+        rest += params[i] * params[i]
         params[i], first[i], second[i] = adam_rule(params[i], gradient[i] * h[SCALE], first[i], second[i], h)
-    return squares
+    return rest + block_sum(squares)
 
 
 # The kernels by rows are exact, so that a gradient that overflows is infinite, as it is in memory:
@@ -154,14 +169,8 @@ def adam_by_rows(params, first, second, x, delta, hyper):
     for i in range(x.size):
         scale = h[SCALE] * block_broadcast(x, 1, 1, i)
         for o in range(0, ld, step):
-            at = i * ld + o
-            value, gradient = block_load(params, 1, 1, at, 0), scale * block_load(delta, 1, 1, o, 0)
-            m, v = block_load(first, 1, 1, at, 0), block_load(second, 1, 1, at, 0)
-            squares += value * value
-            value, m, v = adam_rule(value, gradient, m, v, h)
-            block_store(value, params, at, 0)
-            block_store(m, first, at, 0)
-            block_store(v, second, at, 0)
+            gradient = scale * block_load(delta, 1, 1, o, 0)
+            squares += adam_vector(params, first, second, gradient, i * ld + o, h)
     return block_sum(squares)
 
 

@@ -16,18 +16,17 @@ from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic, models, register_model
 
 
-def vector_bits():
-    """Width of the widest vector registers of the CPU that Numba compiles for, in bits."""
+def cpu_has(feature):
+    """Whether the CPU that Numba compiles for has a feature, by LLVM's name for it."""
     if config.CPU_FEATURES is not None:
-        features = {name: name in config.CPU_FEATURES.split(",") for name in ("+avx512f", "+avx")}
-        return 512 if features["+avx512f"] else 256 if features["+avx"] else 128
+        return f"+{feature}" in config.CPU_FEATURES.split(",")
     if config.CPU_NAME not in (None, llvm.get_host_cpu_name()):
-        return 128  # a named CPU without its features: every CPU that Numba runs on has vectors of 128 bits
-    features = llvm.get_host_cpu_features()
-    return 512 if features.get("avx512f") else 256 if features.get("avx") else 128
+        return False  # a named CPU without its features: what every CPU has that Numba runs on
+    return bool(llvm.get_host_cpu_features().get(feature))
 
 
-VECTOR_BITS = vector_bits()
+# Width of the widest vector registers, in bits.
+VECTOR_BITS = 512 if cpu_has("avx512f") else 256 if cpu_has("avx") else 128
 PANEL_VECTORS = 2
 SQUARE = 0  # as `rows` of a block: as many rows as lanes
 
