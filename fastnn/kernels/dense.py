@@ -28,6 +28,7 @@ OUTPUT_PIECE = 120
 # where the 8 of 4 x 2 just hide how long a multiply-add takes. Short sums lose: 20 -> 20 runs at 79 GFLOP/s
 # in place of 84 (a trial).
 LONG_SUM = 64
+LONG_HEIGHT = 12
 # Rows of a tile that are summed before the next weights take their turn: the deltas of so many stay in L1.
 # 1024-1024-1024-10 with 1,024 rows takes 2 % less than without, 1024-256-10 with 512 rows 4 % (in turn).
 GRADIENT_ROWS = 256
@@ -37,7 +38,9 @@ GRADIENT_ROWS = 256
 def rows_in_sixes(count, terms):
     """How many of `count` rows of blocks are taken 6 at a time; the rest, 4. Rounds count up to fours."""
     count = (count + 3) // 4 * 4
-    return max(0, count - 2 * (-count % 6)) if terms >= LONG_SUM else 0
+    rest = count % LONG_HEIGHT
+    rest += LONG_HEIGHT * (rest % 4 // 2)
+    return max(0, count - rest) if terms >= LONG_SUM else 0
 
 
 def make_product(height, width):
@@ -71,7 +74,7 @@ def make_product(height, width):
 
 
 # For sums of any length; for long ones; and for the first half of a panel, so that few rows cost half.
-product, long_product, narrow_product = make_product(4, 2), make_product(6, 2), make_product(8, 1)
+product, long_product, narrow_product = make_product(4, 2), make_product(LONG_HEIGHT, 2), make_product(8, 1)
 
 
 @kernel(embed=True)
@@ -101,8 +104,8 @@ def weight_gradient(layer, x, delta_rows, gradient, first, last, n_rows, fresh):
     sixes = first + rows_in_sixes(last - first, n_rows)
     for o in range(0, n_outputs, 2 * step):
         if n_outputs - o > step:
-            for i in range(first, sixes, 6):
-                block = block_zero(x, 6, 2) if fresh else block_load(gradient, 6, 2, i * ld + o, ld)
+            for i in range(first, sixes, LONG_HEIGHT):
+                block = block_zero(x, LONG_HEIGHT, 2) if fresh else block_load(gradient, LONG_HEIGHT, 2, i * ld + o, ld)
                 block = add_rows(block, x, i, x_width, delta_rows, o, ld, n_rows)
                 block_store(block, gradient, i * ld + o, ld)
             for i in range(sixes, last, 4):

@@ -154,7 +154,10 @@ class WholeVectorCompiler(Compiler):
     LIBRARY = WholeVectorLibrary
 
     def __init__(self, typing, target, library, *others):
-        super().__init__(typing, target, library or self.LIBRARY(target.codegen(), "kernel"), *others)
+        if library is None:
+            library = self.LIBRARY(target.codegen(), "kernel")
+            library.enable_object_caching()  # as Numba does with its own: what is on disk comes from there
+        super().__init__(typing, target, library, *others)
 
 
 class CalleeCompiler(WholeVectorCompiler):
