@@ -161,7 +161,7 @@ def train(rank, n_threads, model, moments, data, work, control):
             break
         batch_gradient(rank, n_threads, (net, everything), work, control)
         begun, ended = share(len(control.chunks), rank, n_threads)
-        update_chunks(everything, begun, ended)
+        update_chunks(everything, rank, begun, ended)
         meet(control, n_threads)
         if rank == 0:
             end_batch(control)
@@ -211,7 +211,7 @@ def train_samples(model, moments, data, work, control):
         pass_samples(everything, single)
         if single:
             if not learns_at_once(control.ints[SOLVER]):
-                update_chunks(everything, 0, len(control.chunks))
+                update_chunks(everything, 0, 0, len(control.chunks))
             end_batch(control)
         if control.ints[CURSOR] == 0 and control.reals[SHRINK] != 1.0:
             fold(model, control.reals)

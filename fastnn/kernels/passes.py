@@ -9,6 +9,7 @@ from fastnn.kernels.backprop import (
     load_panel,
     output_loss,
 )
+from fastnn.kernels.codes import GRADIENT_ONLY
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import (
     BIAS_AT,
@@ -23,6 +24,10 @@ from fastnn.kernels.optimizers import update
 from fastnn.kernels.parts import dereference, part
 from fastnn.kernels.simd import panel_rows
 from fastnn.kernels.state import N_SHARDS, SOLVER
+
+# Numbers whose shards are added at once: the sum stays in L1 until it is used. In the first shard's place it
+# would be written to memory that another core works in. (figures in docs/engine.md)
+SUM_PIECE = 4096
 
 # What parts are given: those that learn, and the one that predictions share with them.
 EVERYTHING, NET = ("model", "moments", "data", "work", "control"), ("model", "data", "work")
@@ -78,34 +83,53 @@ def add_gradients(given, tile, rank, shard, begin, n_rows, first, last, fresh):
         chunk_gradient(model, data, control.chunks[chunk], scratch, gradient, begin, n_rows, fresh == 1)
 
 
-@kernel(embed=True)
-def update_range(solver, params, moments, n_shards, first, last, hyper):
-    """Add the shards' gradients in their order, then one step of the solver, on [first, last) of the flat
-    vectors.
+@kernel
+def add_shards(gradients, n_shards, first, sums):
+    """sums[i] = sum_s gradients[s, first + i], in the order of the shards.  gradients (S, P); sums may be
+    part of its first row.
     """
-    gradient = moments.gradients[0][first:last]
-    for shard in range(1, n_shards):
-        other = moments.gradients[shard][first:last]
-        for i in range(gradient.size):
-            gradient[i] += other[i]
-    m = moments.first[first:last] if moments.first.size else moments.first
-    v = moments.second[first:last] if moments.second.size else moments.second
-    return update(solver, params[first:last], gradient, m, v, hyper)
+    left, right = gradients[0][first : first + sums.size], gradients[1][first : first + sums.size]
+    for i in range(sums.size):
+        sums[i] = left[i] + right[i]
+    for shard in range(2, n_shards):
+        other = gradients[shard][first : first + sums.size]
+        for i in range(sums.size):
+            sums[i] += other[i]
+
+
+@kernel(embed=True)
+def update_range(model, moments, control, first, last, hyper, scratch):
+    """Add the shards' gradients, then one step of the solver, on [first, last) of the flat vectors."""
+    solver, n_shards, squares = control.ints[SOLVER], control.ints[N_SHARDS], 0.0
+    params, m, v = model.params, moments.first, moments.second
+    step = min(scratch.size, SUM_PIECE)
+    for begin in range(first, last, step):
+        end = min(begin + step, last)
+        gradient = moments.gradients[0][begin:end]
+        if n_shards > 1:
+            if solver != GRADIENT_ONLY:
+                gradient = scratch[: end - begin]
+            add_shards(moments.gradients, n_shards, begin, gradient)
+        first_moment = m[begin:end] if m.size else m
+        second_moment = v[begin:end] if v.size else v
+        squares += update(solver, params[begin:end], gradient, first_moment, second_moment, hyper)
+    return squares
 
 
 @part(*EVERYTHING)
-def update_chunks(given, first, last):
+def update_chunks(given, rank, first, last):
     """One step on first <= chunk < last; the squares of their weights are kept for the reported loss."""
-    model, moments, _, _, control = dereference(given)
-    chunks, solver, n_shards = control.chunks, control.ints[SOLVER], control.ints[N_SHARDS]
+    model, moments, _, work, control = dereference(given)
+    # Of a shared tile no rank may write to more than its share; then there is one shard, and nothing to add.
+    scratch = work.tiles[min(rank, work.tiles.shape[0] - 1)]
     for index in range(first, last):
-        chunk = chunks[index]
+        chunk = control.chunks[index]
         layer = model.layers[chunk[CHUNK_LAYER]]
         begin = layer[WEIGHTS_AT] + chunk[CHUNK_FIRST] * layer[LD]
         end = layer[WEIGHTS_AT] + chunk[CHUNK_LAST] * layer[LD]
         control.squares[index] = update_range(
-            solver, model.params, moments, n_shards, begin, end, moments.hyper[0]
+            model, moments, control, begin, end, moments.hyper[0], scratch
         )
         if chunk[CHUNK_HAS_BIAS]:
             at = layer[BIAS_AT]
-            update_range(solver, model.params, moments, n_shards, at, at + layer[LD], moments.hyper[1])
+            update_range(model, moments, control, at, at + layer[LD], moments.hyper[1], scratch)
