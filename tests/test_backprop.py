@@ -31,7 +31,7 @@ def test_network_of_every_width_has_the_gradient_of_the_oracle(n_rows, dtype):
         *zip(WIDTHS, WIDTHS[::-1], WIDTHS[3:] + WIDTHS[:3], strict=True),
         *zip(WIDTHS[1:] + WIDTHS[:1], WIDTHS[5:] + WIDTHS[:5], WIDTHS, strict=True),
         (401, 260, 3),
-        # Pieces of weights: 120 + 120 + 20 outputs forward, 12 of them in sixes and 8 in fours.
+        # Pieces of weights: 120 + 120 + 20 outputs forward, 12 of them in high blocks and 8 in fours.
         (137, 260, 100),
     ]:
         network = make_network((inputs, hidden, outputs), "tanh", "identity", "squared_error", dtype)

@@ -112,22 +112,24 @@ def test_product_with_exchanged_strides_is_the_gradient_by_the_inputs(n_inputs, 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("n_inputs", [1, 64, 130, LONG])
-def test_long_product_is_the_same_six_outputs_at_a_time(n_inputs, backwards, dtype):
-    for n_outputs in [n for n in range(4, 131) if dense.rows_in_sixes(n, dense.LONG_SUM) >= n]:
+def test_long_product_is_the_same_with_more_outputs_at_a_time(n_inputs, backwards, dtype):
+    height = dense.PRODUCT_HEIGHT
+    for n_outputs in [n for n in range(4, 131) if dense.rows_in_high_blocks(n, dense.LONG_SUM, height) >= n]:
         for n_rows in (1, panel_rows(dtype), 65):
             check_product(n_inputs, n_outputs, n_rows, dtype, backwards, dense.long_product)
 
 
-def test_rows_are_taken_in_sixes_and_what_is_left_in_fours():
+@pytest.mark.parametrize("height", [6, 8, 12])
+def test_rows_are_taken_in_high_blocks_and_what_is_left_in_fours(height):
     for count in range(1, 200):
-        assert dense.rows_in_sixes(count, dense.LONG_SUM - 1) == 0
-        sixes = dense.rows_in_sixes(count, dense.LONG_SUM)
-        left = max(0, count - sixes)
-        assert sixes >= 0
-        assert sixes % 6 == 0
+        assert dense.rows_in_high_blocks(count, dense.LONG_SUM - 1, height) == 0
+        high = dense.rows_in_high_blocks(count, dense.LONG_SUM, height)
+        left = max(0, count - high)
+        assert high >= 0
+        assert high % height == 0
         assert left <= 8
         # What the blocks reach beyond is padding: up to the next multiple of 4.
-        assert sixes + -(-left // 4) * 4 == -(-count // 4) * 4
+        assert high + -(-left // 4) * 4 == -(-count // 4) * 4
 
 
 def layer_row(n_inputs, n_outputs, ld, x_width):

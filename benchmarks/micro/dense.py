@@ -72,7 +72,7 @@ def adam(times, params, gradient, first, second, hyper):
 
 
 @numba.njit(nogil=True)
-def multiply(times, weights, ld, bias, x, z, sizes, cut, piece, in_sixes):
+def multiply(times, weights, ld, bias, x, z, sizes, cut, piece, high_blocks):
     """z = W' x + b for panels x of 128 rows, W in pieces of cut x piece, as backprop.multiply does it."""
     inputs, outputs, panels = sizes
     rows = panel_rows(x)
@@ -81,13 +81,14 @@ def multiply(times, weights, ld, bias, x, z, sizes, cut, piece, in_sixes):
             stop = min(inputs, start + cut)
             for o in range(0, outputs, piece):
                 count = min(piece, outputs - o)
-                sixes = dense.rows_in_sixes(count, stop - start if in_sixes else 0)
+                terms = stop - start if high_blocks else 0
+                high = dense.rows_in_high_blocks(count, terms, dense.PRODUCT_HEIGHT)
                 for panel in range(panels):
                     part = x[panel * inputs * rows : (panel + 1) * inputs * rows]
                     out = z[(panel * outputs + o) * rows : (panel + 1) * outputs * rows]
-                    w, b, rest = weights[o:], bias[o:], count - sixes
-                    dense.long_product(w, 1, ld, b, part, out, sixes, start, stop)
-                    dense.product(w[sixes:], 1, ld, b[sixes:], part, out[sixes * rows :], rest, start, stop)
+                    w, b, rest = weights[o:], bias[o:], count - high
+                    dense.long_product(w, 1, ld, b, part, out, high, start, stop)
+                    dense.product(w[high:], 1, ld, b[high:], part, out[high * rows :], rest, start, stop)
 
 
 def fastest(function, *args):

@@ -13,13 +13,14 @@ from fastnn.kernels.codes import SOFTMAX
 from fastnn.kernels.dense import (
     GRADIENT_ROWS,
     OUTPUT_PIECE,
+    PRODUCT_HEIGHT,
     SUM_LENGTH,
     bias_gradient,
     gather_panel,
     long_product,
     narrow_product,
     product,
-    rows_in_sixes,
+    rows_in_high_blocks,
     transpose_panel,
     weight_gradient,
 )
@@ -93,19 +94,19 @@ def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows
         stop = min(inputs, start + SUM_LENGTH)
         for o in range(0, outputs, OUTPUT_PIECE):
             w, b, count = weights[o * across :], bias[o:], min(OUTPUT_PIECE, outputs - o)
-            sixes = rows_in_sixes(count, stop - start)
-            rest = count - sixes
+            high = rows_in_high_blocks(count, stop - start, PRODUCT_HEIGHT)
+            rest = count - high
             for panel in range(panels[0], panels[1]):
                 x = panel_of(tile, source[0], source[1], panel)
                 z = panel_of(tile, target[0], target[1], panel)[o * rows :]
                 if n_rows - panel * rows <= lanes(tile):
                     narrow_product(w, across, along, b, x, z, count, start, stop)
                     continue
-                if sixes:
-                    long_product(w, across, along, b, x, z, sixes, start, stop)
+                if high:
+                    long_product(w, across, along, b, x, z, high, start, stop)
                 if rest > 0:
-                    others = w[sixes * across :]
-                    product(others, across, along, b[sixes:], x, z[sixes * rows :], rest, start, stop)
+                    others = w[high * across :]
+                    product(others, across, along, b[high:], x, z[high * rows :], rest, start, stop)
 
 
 @kernel(embed=True)

@@ -8,6 +8,7 @@ from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import INPUTS, LD, OUTPUTS, X_WIDTH
 from fastnn.kernels.simd import (
     SQUARE,
+    VECTOR_BITS,
     block_broadcast,
     block_gather,
     block_load,
@@ -21,25 +22,28 @@ from fastnn.kernels.simd import (
 )
 
 # A piece of the weights that serves all panels while it is in the cache: inputs that are summed before the
-# next panel takes its turn, and outputs, a multiple of 6 and 8 (benchmarks/micro/dense.py; docs/engine.md).
+# next panel takes its turn, and outputs, a multiple of 12 and 8 (benchmarks/micro/dense.py; docs/engine.md).
 SUM_LENGTH = 192
 OUTPUT_PIECE = 120
-# From this many terms on, blocks of 6 x 2 vectors pay: their 12 sums hide the wait for what is not in L1,
-# where the 8 of 4 x 2 just hide how long a multiply-add takes. Short sums lose: 20 -> 20 runs at 79 GFLOP/s
-# in place of 84 (a trial).
+# From this many terms on, high blocks pay: their many sums hide the wait for what is not in L1, where the 8
+# of 4 x 2 just hide how long a multiply-add takes. Short sums lose: 20 -> 20 runs at 79 GFLOP/s in place of
+# 84 (a trial).
 LONG_SUM = 64
-LONG_HEIGHT = 12
+# Vectors below each other in a high block of a product, and of weight gradients: what the registers hold, 32
+# of 512 bits or 16. 1024 -> 1024 in 6 x 2: 140 GFLOP/s, in 12 x 2: 153; 64-100-10's weight gradients in 12 x
+# 2: 126, in 8 x 2, which leaves no rest of 4: 130 (benchmarks/micro/dense.py).
+PRODUCT_HEIGHT, GRADIENT_HEIGHT = (12, 8) if VECTOR_BITS == 512 else (6, 6)
 # Rows of a tile that are summed before the next weights take their turn: the deltas of so many stay in L1.
 # 1024-1024-1024-10 with 1,024 rows takes 2 % less than without, 1024-256-10 with 512 rows 4 % (in turn).
 GRADIENT_ROWS = 256
 
 
 @kernel(embed=True)
-def rows_in_sixes(count, terms):
-    """How many of `count` rows of blocks are taken 6 at a time; the rest, 4. Rounds count up to fours."""
+def rows_in_high_blocks(count, terms, height):
+    """How many of `count` rows of blocks are taken `height` at a time; the rest, 4. Rounds count up to fours."""
     count = (count + 3) // 4 * 4
-    rest = count % LONG_HEIGHT
-    rest += LONG_HEIGHT * (rest % 4 // 2)
+    rest = count % height
+    rest += height * (rest % 4 // 2)  # a rest of 2 after blocks of 6 becomes one of 8
     return max(0, count - rest) if terms >= LONG_SUM else 0
 
 
@@ -74,7 +78,7 @@ def make_product(height, width):
 
 
 # For sums of any length; for long ones; and for the first half of a panel, so that few rows cost half.
-product, long_product, narrow_product = make_product(4, 2), make_product(LONG_HEIGHT, 2), make_product(8, 1)
+product, long_product, narrow_product = make_product(4, 2), make_product(PRODUCT_HEIGHT, 2), make_product(8, 1)
 
 
 @kernel(embed=True)
@@ -101,14 +105,17 @@ def weight_gradient(layer, x, delta_rows, gradient, first, last, n_rows, fresh):
     step, ld, n_outputs, x_width = lanes(x), layer[LD], layer[OUTPUTS], layer[X_WIDTH]
     # Rows of padding have no gradient: with 4 inputs, padded to 8, leaving them out saves half.
     last = min(last, (layer[INPUTS] + 3) // 4 * 4)
-    sixes = first + rows_in_sixes(last - first, n_rows)
+    high = first + rows_in_high_blocks(last - first, n_rows, GRADIENT_HEIGHT)
     for o in range(0, n_outputs, 2 * step):
         if n_outputs - o > step:
-            for i in range(first, sixes, LONG_HEIGHT):
-                block = block_zero(x, LONG_HEIGHT, 2) if fresh else block_load(gradient, LONG_HEIGHT, 2, i * ld + o, ld)
+            for i in range(first, high, GRADIENT_HEIGHT):
+                at = i * ld + o
+                block = block_zero(x, GRADIENT_HEIGHT, 2)
+                if not fresh:
+                    block = block_load(gradient, GRADIENT_HEIGHT, 2, at, ld)
                 block = add_rows(block, x, i, x_width, delta_rows, o, ld, n_rows)
-                block_store(block, gradient, i * ld + o, ld)
-            for i in range(sixes, last, 4):
+                block_store(block, gradient, at, ld)
+            for i in range(high, last, 4):
                 rest = block_zero(x, 4, 2) if fresh else block_load(gradient, 4, 2, i * ld + o, ld)
                 rest = add_rows(rest, x, i, x_width, delta_rows, o, ld, n_rows)
                 block_store(rest, gradient, i * ld + o, ld)
