@@ -4,6 +4,7 @@ Legend: I inputs, O outputs, R rows of a panel, T rows of a tile. A panel holds 
 along rows and any width runs at full speed. Widths are padded (layout.py): there are no remainder loops.
 """
 
+from fastnn.kernels import arithmetic  # noqa: F401  blocks can be added then
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import INPUTS, LD, OUTPUTS, X_WIDTH
 from fastnn.kernels.simd import (
@@ -40,7 +41,7 @@ GRADIENT_ROWS = 256
 
 @kernel(embed=True)
 def rows_in_high_blocks(count, terms, height):
-    """How many of `count` rows of blocks are taken `height` at a time; the rest, 4. Rounds count up to fours."""
+    """How many of `count` rows of blocks, rounded up to fours, are taken `height` at a time; the rest, 4."""
     count = (count + 3) // 4 * 4
     rest = count % height
     rest += height * (rest % 4 // 2)  # a rest of 2 after blocks of 6 becomes one of 8
@@ -78,7 +79,11 @@ def make_product(height, width):
 
 
 # For sums of any length; for long ones; and for the first half of a panel, so that few rows cost half.
-product, long_product, narrow_product = make_product(4, 2), make_product(PRODUCT_HEIGHT, 2), make_product(8, 1)
+product, long_product, narrow_product = (
+    make_product(4, 2),
+    make_product(PRODUCT_HEIGHT, 2),
+    make_product(8, 1),
+)
 
 
 @kernel(embed=True)

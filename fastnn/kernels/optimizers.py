@@ -99,8 +99,9 @@ momentum, nesterov = make_momentum(momentum_rule), make_momentum(nesterov_rule)
 
 @kernel(exact=True, embed=True)
 def adam_vector(params, first, second, gradient, at, h):
-    """`adam_rule` for the vector at `at`, whose scaled gradient is given; returns params^2 before, a block."""
-    value, m, v = (block_load(params, 1, 1, at, 0), block_load(first, 1, 1, at, 0), block_load(second, 1, 1, at, 0))
+    """`adam_rule` for the vector at `at`, whose scaled gradient is given; returns params^2 before."""
+    value = block_load(params, 1, 1, at, 0)
+    m, v = block_load(first, 1, 1, at, 0), block_load(second, 1, 1, at, 0)
     squares = value * value
     value, m, v = adam_rule(value, gradient, m, v, h)
     block_store(value, params, at, 0)

@@ -127,9 +127,7 @@ def update_chunks(given, rank, first, last):
         layer = model.layers[chunk[CHUNK_LAYER]]
         begin = layer[WEIGHTS_AT] + chunk[CHUNK_FIRST] * layer[LD]
         end = layer[WEIGHTS_AT] + chunk[CHUNK_LAST] * layer[LD]
-        control.squares[index] = update_range(
-            model, moments, control, begin, end, moments.hyper[0], scratch
-        )
+        control.squares[index] = update_range(model, moments, control, begin, end, moments.hyper[0], scratch)
         if chunk[CHUNK_HAS_BIAS]:
             at = layer[BIAS_AT]
             update_range(model, moments, control, at, at + layer[LD], moments.hyper[1], scratch)
