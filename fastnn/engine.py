@@ -58,6 +58,7 @@ def make_work(layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: 
         targets=aligned_zeros((n_threads, aligned_length(n_outputs * rows, dtype)), dtype),
         weights=aligned_zeros((n_threads, aligned_length(rows, dtype)), dtype),
         losses=np.zeros((n_threads, layout.tile_panels)),
+        sums=aligned_zeros((n_threads, kernels.state.SUM_NUMBERS), dtype),
         inputs=kernels.state.Inputs(
             active=np.zeros((lists, width), dtype=np.int64),
             values=aligned_zeros((lists, width), dtype),
@@ -180,6 +181,8 @@ class Session:
         self.shard_losses = np.zeros(shards)
         self.layout = layout
         self.barrier = kernels.team.new_barrier()
+        counters = kernels.state.PHASES, self.n_threads, kernels.team.BARRIER_SIZE
+        self.taken = np.zeros(counters, dtype=np.int64)
         self._args: tuple[Any, ...] = ()
         self._code: Any = None
 
@@ -190,8 +193,9 @@ class Session:
         ints[state.SHARD_ROWS] = self.layout.shard_rows
         ints[state.BATCH] = self.batch_rows
         ints[state.LONG_WAIT] = self._long_wait
+        sums = self.squares, self.shard_losses
         return state.Control(
-            ints, reals, loss_curve, key, self.layout.chunks, self.squares, self.shard_losses, self.barrier
+            ints, reals, loss_curve, key, self.layout.chunks, *sums, self.barrier, self.taken
         )
 
     def moments(self, first: NDArray[Any], second: NDArray[Any]) -> Any:

@@ -19,10 +19,13 @@ from fastnn.kernels.state import (
     BATCH_LOSS,
     BUDGET,
     CURSOR,
+    FORWARD_AND_BACK,
     GO,
+    GRADIENTS,
     LONG_WAIT,
     N_ROWS,
     N_SHARDS,
+    PHASES,
     REST,
     SHRINK,
     SHRUNK_AT,
@@ -30,9 +33,14 @@ from fastnn.kernels.state import (
     STATUS,
     STEP,
     TEAM,
+    UPDATES,
 )
 from fastnn.kernels.subnormals import flush_subnormals, restore_subnormals
-from fastnn.kernels.team import barrier, note_late, take_next, was_late
+from fastnn.kernels.team import barrier, note_late, reset, share, take_next, take_run, was_late
+
+# A thread's share is cut into so many runs, which others may take. The weights serve all panels of a run, so
+# those are no shorter than this: 1024-1024-1024-10 took 3 % longer with runs of 2.
+RUNS_OF_SHARE, SHORTEST_RUN_OF_PANELS = 4, 4
 
 READS = ("data.table", "data.y", "data.weights")
 
@@ -63,10 +71,17 @@ def choose_team(control, n_threads):
             ints[SHRUNK_AT] = ints[STEP]
 
 
-@kernel
-def share(total, index, parts):
-    """Where part `index` of `total` things begins and ends, if `parts` share them."""
-    return total * index // parts, total * (index + 1) // parts
+@kernel(embed=True)
+def reset_phase(control, phase, n_threads):
+    """Nothing of a phase is taken; by one thread, while nobody is in that phase."""
+    for owner in range(n_threads):
+        reset(control.taken[phase, owner])
+
+
+@kernel(embed=True)
+def unit_of(total, n_threads):
+    """How many things a thread takes at once: one thread all, others a part of their share."""
+    return total if n_threads == 1 else max(1, total // (n_threads * RUNS_OF_SHARE))
 
 
 @kernel
@@ -105,20 +120,31 @@ def shared_gradient(rank, n_threads, references, work, control, first, last):
     weights.
     """
     net, everything = references
-    rows, losses = panel_rows(work.tiles), work.losses[0]
+    rows, losses, n_chunks = panel_rows(work.tiles), work.losses[0], len(control.chunks)
     tiles = count_tiles(last - first, rows, losses.size)
     for tile in range(tiles):
         begin, count, panels = tile_at(first, last, rows, tile, tiles)
-        begun, ended = share(panels, rank, n_threads)
-        pass_forward(net, 0, rank, begin, count, begun, ended, True)
-        pass_back(everything, 0, rank, begin, count, begun, ended)
+        unit = max(SHORTEST_RUN_OF_PANELS, unit_of(panels, n_threads))
+        while True:
+            begun, ended = take_run(control.taken, FORWARD_AND_BACK, rank, n_threads, panels, unit)
+            if begun == ended:
+                break
+            pass_forward(net, 0, rank, begin, count, begun, ended, True)
+            pass_back(everything, 0, rank, begin, count, begun, ended)
         meet(control, n_threads)
         if rank == 0:
+            reset_phase(control, FORWARD_AND_BACK, n_threads)
             for panel in range(panels):
                 control.reals[BATCH_LOSS] += losses[panel]
-        begun, ended = share(len(control.chunks), rank, n_threads)
-        add_gradients(everything, 0, rank, 0, begin, count, begun, ended, tile == 0)
+        unit = unit_of(n_chunks, n_threads)
+        while True:
+            begun, ended = take_run(control.taken, GRADIENTS, rank, n_threads, n_chunks, unit)
+            if begun == ended:
+                break
+            add_gradients(everything, 0, rank, 0, begin, count, begun, ended, tile == 0)
         meet(control, n_threads)
+        if rank == 0 and tile + 1 < tiles:
+            reset_phase(control, GRADIENTS, n_threads)
 
 
 @kernel(embed=True)
@@ -129,8 +155,11 @@ def batch_gradient(rank, n_threads, references, work, control):
     if ints[N_SHARDS] == 1:
         shared_gradient(rank, n_threads, references, work, control, first, last)
         return
-    vectors = (last - first + unit - 1) // unit
-    for shard in range(rank, ints[N_SHARDS], n_threads):
+    vectors, taken = (last - first + unit - 1) // unit, control.taken
+    while True:
+        shard, ended = take_run(taken, FORWARD_AND_BACK, rank, n_threads, ints[N_SHARDS], 1)
+        if shard == ended:
+            break
         start, stop = share(vectors, shard, ints[N_SHARDS])
         begin, end = first + start * unit, min(first + stop * unit, last)
         control.shard_losses[shard] = shard_gradient(rank, shard, references, work, control, begin, end)
@@ -138,6 +167,18 @@ def batch_gradient(rank, n_threads, references, work, control):
     if rank == 0:
         for shard in range(ints[N_SHARDS]):
             control.reals[BATCH_LOSS] += control.shard_losses[shard]
+
+
+@kernel(embed=True)
+def update_all(rank, n_threads, everything, control):
+    """One step of the solver on all chunks, of which each thread takes some."""
+    n_chunks = len(control.chunks)
+    unit = unit_of(n_chunks, n_threads)
+    while True:
+        begun, ended = take_run(control.taken, UPDATES, rank, n_threads, n_chunks, unit)
+        if begun == ended:
+            break
+        update_chunks(everything, rank, begun, ended)
 
 
 @entry(reads=READS, parts=[pass_forward, pass_back, add_gradients, update_chunks])
@@ -155,13 +196,14 @@ def train(rank, n_threads, model, moments, data, work, control):
         if rank == 0:
             begin_batch(data, moments, control)
             choose_team(control, n_threads)
+            for phase in range(PHASES):
+                reset_phase(control, phase, control.ints[TEAM])
         barrier(control.barrier, n_threads)
         n_threads = control.ints[TEAM]
         if control.ints[GO] == 0 or rank >= n_threads:
             break
         batch_gradient(rank, n_threads, (net, everything), work, control)
-        begun, ended = share(len(control.chunks), rank, n_threads)
-        update_chunks(everything, rank, begun, ended)
+        update_all(rank, n_threads, everything, control)
         meet(control, n_threads)
         if rank == 0:
             end_batch(control)

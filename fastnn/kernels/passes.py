@@ -25,10 +25,6 @@ from fastnn.kernels.parts import dereference, part
 from fastnn.kernels.simd import panel_rows
 from fastnn.kernels.state import N_SHARDS, SOLVER
 
-# Numbers whose shards are added at once: the sum stays in L1 until it is used. In the first shard's place it
-# would be written to memory that another core works in. (figures in docs/engine.md)
-SUM_PIECE = 4096
-
 # What parts are given: those that learn, and the one that predictions share with them.
 EVERYTHING, NET = ("model", "moments", "data", "work", "control"), ("model", "data", "work")
 
@@ -98,17 +94,20 @@ def add_shards(gradients, n_shards, first, sums):
 
 
 @kernel(embed=True)
-def update_range(model, moments, control, first, last, hyper, scratch):
-    """Add the shards' gradients, then one step of the solver, on [first, last) of the flat vectors."""
+def update_range(model, moments, control, first, last, hyper, sums):
+    """Add the shards' gradients, then one step of the solver, on [first, last) of the flat vectors.
+
+    The sum is the thread's own: in the first shard's place it would be written to lines that another core has
+    written, and will again. 64-100-10 with 200 rows and two threads: 0.95 to 0.97 (in turn).
+    """
     solver, n_shards, squares = control.ints[SOLVER], control.ints[N_SHARDS], 0.0
     params, m, v = model.params, moments.first, moments.second
-    step = min(scratch.size, SUM_PIECE)
-    for begin in range(first, last, step):
-        end = min(begin + step, last)
+    for begin in range(first, last, sums.size):
+        end = min(begin + sums.size, last)
         gradient = moments.gradients[0][begin:end]
         if n_shards > 1:
             if solver != GRADIENT_ONLY:
-                gradient = scratch[: end - begin]
+                gradient = sums[: end - begin]
             add_shards(moments.gradients, n_shards, begin, gradient)
         first_moment = m[begin:end] if m.size else m
         second_moment = v[begin:end] if v.size else v
@@ -120,14 +119,13 @@ def update_range(model, moments, control, first, last, hyper, scratch):
 def update_chunks(given, rank, first, last):
     """One step on first <= chunk < last; the squares of their weights are kept for the reported loss."""
     model, moments, _, work, control = dereference(given)
-    # Of a shared tile no rank may write to more than its share; then there is one shard, and nothing to add.
-    scratch = work.tiles[min(rank, work.tiles.shape[0] - 1)]
+    sums = work.sums[rank]
     for index in range(first, last):
         chunk = control.chunks[index]
         layer = model.layers[chunk[CHUNK_LAYER]]
         begin = layer[WEIGHTS_AT] + chunk[CHUNK_FIRST] * layer[LD]
         end = layer[WEIGHTS_AT] + chunk[CHUNK_LAST] * layer[LD]
-        control.squares[index] = update_range(model, moments, control, begin, end, moments.hyper[0], scratch)
+        control.squares[index] = update_range(model, moments, control, begin, end, moments.hyper[0], sums)
         if chunk[CHUNK_HAS_BIAS]:
             at = layer[BIAS_AT]
-            update_range(model, moments, control, at, at + layer[LD], moments.hyper[1], scratch)
+            update_range(model, moments, control, at, at + layer[LD], moments.hyper[1], sums)

@@ -58,6 +58,10 @@ import numpy as np
     N_REALS,
 ) = range(17)
 
+# Phases of a step, in each of which threads take things from each other's shares when theirs are done.
+FORWARD_AND_BACK, GRADIENTS, UPDATES, PHASES = range(4)
+# Parameters whose shards are added at once: the sum stays in L1 until it is used.
+SUM_NUMBERS = 4096
 LOSS, SCORE = range(2)
 RUNNING, AWAITS_SCORE, EPOCHS_DONE, STOPPED_IMPROVING, RATE_TOO_SMALL, DIVERGED = range(6)
 SMALLEST_RATE = 1e-6  # of the adaptive schedule
@@ -75,6 +79,7 @@ class Control(NamedTuple):
     squares: np.ndarray  # (C,) float64: sum of squared weights in each chunk
     shard_losses: np.ndarray  # (shards,) float64
     barrier: np.ndarray  # where threads meet (team.py)
+    taken: np.ndarray  # (PHASES, threads, BARRIER_SIZE): how much of each thread's share is taken
 
 
 class Moments(NamedTuple):
@@ -106,4 +111,5 @@ class Work(NamedTuple):
     targets: np.ndarray  # (threads, K * R)
     weights: np.ndarray  # (threads, R)
     losses: np.ndarray  # (threads, panels of a tile) float64
+    sums: np.ndarray  # (threads, SUM_NUMBERS): shards of some parameters, added
     inputs: Inputs

@@ -175,6 +175,38 @@ def take_next(counter):
     return _add(counter, ARRIVED, 1)
 
 
+@kernel
+def reset(counter):
+    """The counter at 0 again, while nobody asks it."""
+    _store(counter, ARRIVED, 0)
+
+
+@kernel
+def share(total, index, parts):
+    """Where part `index` of `total` things begins and ends, if `parts` share them."""
+    return total * index // parts, total * (index + 1) // parts
+
+
+@kernel
+def take_run(counters, phase, rank, n_threads, total, unit):
+    """(first, last) of the next run of at most `unit` of `total` things that nobody has taken: of the own
+    share, then of the others'. (total, total) if nothing is left. counters (phases, n, BARRIER_SIZE).
+
+    Cores are seldom equally fast: other programs use them, or what they share. The own share comes first,
+    since its weights are in the core's cache.
+    """
+    for turn in range(n_threads):
+        owner = (rank + turn) % n_threads
+        begin, end = share(total, owner, n_threads)
+        # The look is for the end of a phase, when counters of others would be fetched to be written.
+        counter = counters[phase, owner]
+        if begin + unit * _load(counter, ARRIVED) < end:
+            first = begin + unit * take_next(counter)
+            if first < end:
+                return first, min(first + unit, end)
+    return total, total
+
+
 class _Task:
     """One call in a thread of a team. It runs once, however often it is queued.
 
