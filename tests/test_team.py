@@ -19,13 +19,17 @@ from fastnn.kernels import team
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.placement import leave_shared_core
 from fastnn.kernels.team import (
+    BARRIER_SIZE,
     Team,
     barrier,
     new_barrier,
     new_counter,
     note_late,
+    reset,
     run_with_helpers,
+    share,
     take_next,
+    take_run,
     was_late,
 )
 from fastnn.threads import TakenCores, usable_threads
@@ -447,3 +451,47 @@ class TestUsableThreads:
 def test_worker_processes_of_joblib_keep_to_their_share():
     with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
         assert joblib.Parallel(n_jobs=2)(joblib.delayed(usable_threads)() for _ in range(2)) == [1, 1]
+
+
+# Shares, of which threads take runs
+
+
+@kernel
+def take_runs(rank, n_threads, counters, takers, unit):
+    """Every thing is marked by the ranks that take it: takers[thing] counts them in ones, thousands, ..."""
+    while True:
+        first, last = take_run(counters, 1, rank, n_threads, takers.size, unit)
+        if first == last:
+            break
+        for thing in range(first, last):
+            takers[thing] += 1000**rank
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 5])
+@pytest.mark.parametrize(("total", "unit"), [(0, 1), (1, 4), (7, 1), (64, 4), (1000, 7)])
+def test_a_rank_alone_takes_every_thing_once_and_its_own_share_first(total, unit, n_threads):
+    counters = np.zeros((3, n_threads, BARRIER_SIZE), np.int64)
+    for rank in range(n_threads):
+        taken = []
+        while True:
+            first, last = take_run(counters, 1, rank, n_threads, total, unit)
+            if first == last:
+                break
+            assert last - first <= unit
+            taken += range(first, last)
+        assert sorted(taken) == list(range(total))
+        begin, end = share(total, rank, n_threads)
+        assert taken[: end - begin] == list(range(begin, end))
+        assert not counters[[0, 2]].any()  # other phases
+        for owner in range(n_threads):
+            reset(counters[1, owner])
+
+
+def test_threads_take_every_thing_once_together():
+    takers, n_threads = np.zeros(5000, np.int64), 3
+    with Team(n_threads) as crew:
+        for unit in (1, 3, 16):
+            counters = np.zeros((3, n_threads, BARRIER_SIZE), np.int64)
+            takers[:] = 0
+            crew.run(take_runs, n_threads, counters, takers, unit)
+            assert set(takers) <= {1, 1000, 1000**2}
