@@ -3,6 +3,7 @@
 import math
 import operator
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -10,6 +11,11 @@ from numba.extending import intrinsic, lower_builtin
 
 from fastnn.kernels import simd
 from fastnn.kernels.simd import Block, Emitter
+
+# Positive normal numbers of float32 and of float64.
+LEAST_AND_MOST = [
+    (float(limits.tiny), float(limits.max)) for limits in map(np.finfo, (np.float32, np.float64))
+]
 
 
 def of_blocks(*kinds):
@@ -76,23 +82,23 @@ def block_sum(typing, block):
     return (block.dtype(block), generate) if one else None
 
 
-def estimate(emit, name, x):
-    """AVX-512's estimate of 1 / sqrt(x) ("rsqrt") or 1 / x ("rcp") with 14 bits, for a vector."""
+def estimated_inverse_root(emit, x):
+    """AVX-512's estimate of 1 / sqrt(x) with 14 bits, for a vector of positive normal numbers."""
     kind = "ps" if emit.block.dtype.bitwidth == 32 else "pd"
     mask = ir.IntType(max(8, emit.block.lanes))
-    name = f"llvm.x86.avx512.{name}14.{kind}.512"
     signature = ir.FunctionType(emit.vector, [emit.vector, emit.vector, mask])
+    name = f"llvm.x86.avx512.rsqrt14.{kind}.512"
     function = cgutils.get_or_insert_function(emit.builder.module, signature, name)
     return emit.builder.call(function, [x, ir.Constant(emit.vector, ir.Undefined), mask(-1)])
 
 
-def estimated_over_root(emit, x, y, epsilon):
-    """x / (sqrt(y) + epsilon) of vectors, from estimates and Newton's steps, each of which doubles the bits.
+def over_estimated_root(emit, x, y, epsilon):
+    """x / (sqrt(y) + epsilon) of vectors, the root by Newton's steps, each of which doubles the bits.
 
     y is kept among the positive normal numbers, of which alone there are estimates.
     """
     builder, double = emit.builder, emit.block.dtype.bitwidth == 64
-    least, most = (2.0**-1022, 1.7976931348623157e308) if double else (2.0**-126, 3.4028234663852886e38)
+    least, most = LEAST_AND_MOST[double]
 
     def number(value):
         return ir.Constant(emit.vector, [value] * emit.block.lanes)
@@ -103,7 +109,7 @@ def estimated_over_root(emit, x, y, epsilon):
     # In this order of the operands a nan in y stays one.
     for compared, bound in (">", number(least)), ("<", number(most)):
         y = builder.select(builder.fcmp_ordered(compared, bound, y), bound, y)
-    inverse = estimate(emit, "rsqrt", y)
+    inverse = estimated_inverse_root(emit, y)
     if double:
         # 1 / sqrt(y) = r + r / 2 (1 - y r^2)
         rest = emit.multiply_add(negative(builder.fmul(y, inverse)), inverse, number(1.0))
@@ -119,8 +125,9 @@ def estimated_over_root(emit, x, y, epsilon):
 def over_root(typing, x, y, epsilon):
     """x / (sqrt(y) + epsilon), y >= 0, of numbers or of blocks; within a few units in the last place.
 
-    Of AVX-512's vectors roots and divisions take 22 cycles for 16 float32, and 40 for 8 float64; by way of
-    estimates, a third of that. CPUs with shorter vectors gain nothing (docs/engine.md).
+    A root and a division of AVX-512's vectors take the divider 22 cycles for 16 float32, and 40 for 8
+    float64. The root comes from an estimate there, and Adam's step takes 0.7 and 0.5 of the time. CPUs with
+    shorter vectors gain nothing (benchmarks/micro/dense.py; docs/engine.md).
     """
     block = of_blocks(x, y, epsilon)
     estimates = block and simd.VECTOR_BITS == 512 and simd.cpu_has("avx512f")
@@ -130,7 +137,7 @@ def over_root(typing, x, y, epsilon):
 
     def generate(context, builder, sig, args):
         if block:
-            return vector_by_vector(estimated_over_root if estimates else divide)(context, builder, sig, args)
+            return vector_by_vector(over_estimated_root if estimates else divide)(context, builder, sig, args)
         kind = ir.FunctionType(args[1].type, [args[1].type])
         name = f"llvm.sqrt.f{sig.return_type.bitwidth}"
         root = builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [args[1]])
