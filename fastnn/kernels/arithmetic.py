@@ -1,4 +1,6 @@
-"""Arithmetic of blocks of one shape, vector by vector: + - * / and sqrt, as of numbers, and the maximum."""
+"""Arithmetic of blocks of one shape, vector by vector: + - * / and sqrt, as of numbers, the maximum, the sum
+of a vector, and the quotient by a root of Adam.
+"""
 
 import math
 import operator
@@ -12,10 +14,8 @@ from numba.extending import intrinsic, lower_builtin
 from fastnn.kernels import simd
 from fastnn.kernels.simd import Block, Emitter
 
-# Positive normal numbers of float32 and of float64.
-LEAST_AND_MOST = [
-    (float(limits.tiny), float(limits.max)) for limits in map(np.finfo, (np.float32, np.float64))
-]
+# The least positive normal number of float32 and of float64.
+LEAST = [float(np.finfo(real).tiny) for real in (np.float32, np.float64)]
 
 
 def of_blocks(*kinds):
@@ -86,19 +86,18 @@ def estimated_inverse_root(emit, x):
     """AVX-512's estimate of 1 / sqrt(x) with 14 bits, for a vector of positive normal numbers."""
     kind = "ps" if emit.block.dtype.bitwidth == 32 else "pd"
     mask = ir.IntType(max(8, emit.block.lanes))
-    signature = ir.FunctionType(emit.vector, [emit.vector, emit.vector, mask])
+    function_type = ir.FunctionType(emit.vector, [emit.vector, emit.vector, mask])
     name = f"llvm.x86.avx512.rsqrt14.{kind}.512"
-    function = cgutils.get_or_insert_function(emit.builder.module, signature, name)
+    function = cgutils.get_or_insert_function(emit.builder.module, function_type, name)
     return emit.builder.call(function, [x, ir.Constant(emit.vector, ir.Undefined), mask(-1)])
 
 
 def over_estimated_root(emit, x, y, epsilon):
     """x / (sqrt(y) + epsilon) of vectors, the root by Newton's steps, each of which doubles the bits.
 
-    y is kept among the positive normal numbers, of which alone there are estimates.
+    A smaller y than the least normal number, of which there is no estimate, counts as that.
     """
     builder, double = emit.builder, emit.block.dtype.bitwidth == 64
-    least, most = LEAST_AND_MOST[double]
 
     def number(value):
         return ir.Constant(emit.vector, [value] * emit.block.lanes)
@@ -106,9 +105,9 @@ def over_estimated_root(emit, x, y, epsilon):
     def negative(value):
         return builder.fsub(number(-0.0), value)
 
+    least, infinite = number(LEAST[double]), number(math.inf)
     # In this order of the operands a nan in y stays one.
-    for compared, bound in (">", number(least)), ("<", number(most)):
-        y = builder.select(builder.fcmp_ordered(compared, bound, y), bound, y)
+    y = builder.select(builder.fcmp_ordered(">", least, y), least, y)
     inverse = estimated_inverse_root(emit, y)
     if double:
         # 1 / sqrt(y) = r + r / 2 (1 - y r^2)
@@ -118,12 +117,15 @@ def over_estimated_root(emit, x, y, epsilon):
     root = builder.fmul(y, inverse)
     rest = emit.multiply_add(negative(root), root, y)
     root = emit.multiply_add(builder.fmul(inverse, number(0.5)), rest, root)
+    # Of infinity it would be 0 times that.
+    root = builder.select(builder.fcmp_ordered("==", y, infinite), y, root)
     return builder.fdiv(x, builder.fadd(root, epsilon))
 
 
 @intrinsic
 def over_root(typing, x, y, epsilon):
-    """x / (sqrt(y) + epsilon), y >= 0, of numbers or of blocks; within a few units in the last place.
+    """x / (sqrt(y) + epsilon) of numbers or of blocks, within a few units in the last place where y is normal
+    and epsilon > 0; a smaller y may count as the least normal number.
 
     A root and a division of AVX-512's vectors take the divider 22 cycles for 16 float32, and 40 for 8
     float64. The root comes from an estimate there, and Adam's step takes 0.7 and 0.5 of the time. CPUs with
@@ -143,4 +145,4 @@ def over_root(typing, x, y, epsilon):
         root = builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [args[1]])
         return builder.fdiv(args[0], builder.fadd(root, args[2]))
 
-    return x(x, y, epsilon), generate
+    return (x(x, y, epsilon), generate) if x == y == epsilon else None

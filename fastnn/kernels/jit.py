@@ -114,9 +114,9 @@ class WholeVectorLibrary(JITCodeLibrary):
     """
 
     def add_ir_module(self, ir_module):
-        for function in ir_module.functions:
+        for function in ir_module.functions if VECTOR_BITS == 512 else ():
             # Of all that LLVM knows, llvmlite lets pass only attributes without a value.
-            set.add(function.attributes, f'"prefer-vector-width"="{VECTOR_BITS}"')
+            set.add(function.attributes, '"prefer-vector-width"="512"')
         super().add_ir_module(ir_module)
 
 

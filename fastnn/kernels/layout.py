@@ -32,7 +32,7 @@ CHUNK_LAYER, CHUNK_FIRST, CHUNK_LAST, CHUNK_HAS_BIAS, CHUNK_FIELDS = range(5)
 
 ROW_MULTIPLE = 8  # weight rows and panel features are padded to it: no kernel has a remainder loop
 MAX_CHUNKS = 64
-BLOCK_MULTIPLE = 24  # weight rows of larger chunks: whole blocks of 6, and a multiple of ROW_MULTIPLE
+BLOCK_MULTIPLE = 24  # weight rows of larger chunks: whole blocks of 6 or 8, and a multiple of ROW_MULTIPLE
 CHUNK_NUMBERS = 1024  # a smaller chunk is not worth its call
 MAX_SHARDS = 8
 SHARD_ROWS = 64

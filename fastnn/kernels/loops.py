@@ -1,7 +1,7 @@
 """The entry points: training by batches and by samples, prediction. Loops only, no formula of its own.
 
-Every thread of a team makes the same call with its own rank; rank 0 alone changes the state, between two
-barriers.
+Every thread of a team makes the same call with its own rank. Rank 0 alone changes the state of the run,
+between two barriers; what there is to do in a step is shared by counters that all change (team.py).
 """
 
 from fastnn.kernels.dense import scatter_panel

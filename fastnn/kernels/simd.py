@@ -22,6 +22,8 @@ def cpu_has(feature):
         return f"+{feature}" in config.CPU_FEATURES.split(",")
     if config.CPU_NAME not in (None, llvm.get_host_cpu_name()):
         return False  # a named CPU without its features: what every CPU has that Numba runs on
+    if feature.startswith("avx") and not config.ENABLE_AVX:
+        return False  # NUMBA_ENABLE_AVX=0, and what Numba decides for some CPUs
     return bool(llvm.get_host_cpu_features().get(feature))
 
 

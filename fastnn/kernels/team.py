@@ -1,4 +1,5 @@
-"""Threads that stay together for a fit: Python threads inside compiled calls, meeting at a barrier.
+"""Threads that stay together for a fit: Python threads inside compiled calls, meeting at a barrier, and
+taking runs of what there is to do from each other's shares.
 
 Every thread of a team makes the same call with its own rank, and kernels release the GIL. Not Numba's
 `parallel=True`: its workqueue aborts when two threads enter, its OpenMP layer kills forked children, and its
@@ -192,8 +193,8 @@ def take_run(counters, phase, rank, n_threads, total, unit):
     """(first, last) of the next run of at most `unit` of `total` things that nobody has taken: of the own
     share, then of the others'. (total, total) if nothing is left. counters (phases, n, BARRIER_SIZE).
 
-    Cores are seldom equally fast: other programs use them, or what they share. The own share comes first,
-    since its weights are in the core's cache.
+    Cores are seldom equally fast: other programs use them, or what they share. The own share comes first: of
+    weights, it is in the core's cache.
     """
     for turn in range(n_threads):
         owner = (rank + turn) % n_threads
