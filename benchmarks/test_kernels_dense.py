@@ -25,7 +25,7 @@ class Layer(NamedTuple):
     bias: Any
     x: Any  # panels of inputs
     z: Any  # panels of outputs, or of their deltas
-    delta_rows: Any  # the same row by row
+    deltas: Any  # in strips
     panel_rows: int
     zeros: Any
 
@@ -83,7 +83,7 @@ def test_gradient_by_the_weights_of_a_tile(timer, shape, dtype):
     timer.benchmark.group = f"dW = x delta' of {PANELS} panels, {shape[0]} to {shape[1]}, {TIMES} times"
     layer = make_layer(shape, dtype)
     rows, gradient = layer.panel_rows * PANELS, np.zeros_like(layer.weights)
-    arguments = (layer.row, layer.x, layer.delta_rows, gradient, 0, shape[0], rows, True)
+    arguments = (layer.row, layer.x, layer.deltas, gradient, 0, shape[0], rows, True)
     time_kernel(timer, dense.weight_gradient, arguments, shape, rows, dtype)
 
 

@@ -45,6 +45,12 @@ def panels(matrix, width):
     return tall.reshape(count, rows, width).transpose(0, 2, 1)
 
 
+def strips(matrix):
+    """Strips (T/R, ld/lanes, R, lanes) of a matrix (T, ld) of whole panels and vectors."""
+    rows, step = panel_rows(matrix.dtype), lanes(matrix.dtype)
+    return matrix.reshape(-1, rows, matrix.shape[1] // step, step).transpose(0, 2, 1, 3)
+
+
 def unpanelled(tile, n_rows):
     """(n_rows, features) of panels (T/R, features, R)."""
     return tile.transpose(0, 2, 1).reshape(-1, tile.shape[1])[:n_rows]
@@ -113,20 +119,18 @@ def test_product_with_exchanged_strides_is_the_gradient_by_the_inputs(n_inputs, 
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("n_inputs", [1, 64, 130, LONG])
 def test_long_product_is_the_same_with_more_outputs_at_a_time(n_inputs, backwards, dtype):
-    height = dense.PRODUCT_HEIGHT
-    for n_outputs in [n for n in range(4, 131) if dense.rows_in_high_blocks(n, dense.LONG_SUM, height) >= n]:
+    for n_outputs in [n for n in range(4, 131) if dense.rows_in_high_blocks(n, dense.LONG_SUM) >= n]:
         for n_rows in (1, panel_rows(dtype), 65):
             check_product(n_inputs, n_outputs, n_rows, dtype, backwards, dense.long_product)
 
 
-@pytest.mark.parametrize("height", [6, 8, 12])
-def test_rows_are_taken_in_high_blocks_and_what_is_left_in_fours(height):
+def test_rows_are_taken_in_high_blocks_and_what_is_left_in_fours():
     for count in range(1, 200):
-        assert dense.rows_in_high_blocks(count, dense.LONG_SUM - 1, height) == 0
-        high = dense.rows_in_high_blocks(count, dense.LONG_SUM, height)
+        assert dense.rows_in_high_blocks(count, dense.LONG_SUM - 1) == 0
+        high = dense.rows_in_high_blocks(count, dense.LONG_SUM)
         left = max(0, count - high)
         assert high >= 0
-        assert high % height == 0
+        assert high % dense.HIGH == 0
         assert left <= 8
         # What the blocks reach beyond is padding: up to the next multiple of 4.
         assert high + -(-left // 4) * 4 == -(-count // 4) * 4
@@ -149,7 +153,7 @@ def check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, fresh):
     # Before: padding of 0, as in the engine, and nothing that counts where the gradient is fresh.
     shape = n_inputs, n_outputs
     start = padded(np.full(shape, np.nan, dtype) if fresh else draw(shape, dtype, 3), ld)
-    read = [Guarded(panels(x_tall, x_width), READ), Guarded(delta_rows, READ, shift=n_rows % 16)]
+    read = [Guarded(panels(x_tall, x_width), READ), Guarded(strips(delta_rows), READ, shift=n_rows % 16)]
     gradient = Guarded(start, WRITTEN)
     layer = layer_row(n_inputs, n_outputs, ld, x_width)
     half = round_up(x_width // 2, 8)
@@ -187,7 +191,10 @@ def test_bias_gradient_is_the_sum_over_the_rows(fresh, dtype):
         for n_rows in ROWS:
             delta = padded(draw((n_rows, n_outputs), dtype, 1), ld)[:n_rows]
             start = padded(draw((1, n_outputs), dtype, 2), ld)[0]
-            read = Guarded(delta, READ)
+            # Rows that the tile has and the batch has not.
+            tall = np.full((round_up(n_rows, panel_rows(dtype)), ld), np.nan, dtype)
+            tall[:n_rows] = delta
+            read = Guarded(strips(tall), READ)
             gradient = Guarded(np.full(ld, np.nan, dtype) if fresh else start, WRITTEN)
             dense.bias_gradient(read.values, gradient.values, ld, n_rows, fresh)
             added = 0 if fresh else start.astype(float)
@@ -199,31 +206,50 @@ def test_bias_gradient_is_the_sum_over_the_rows(fresh, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_transpose_panel_turns_features_into_rows(dtype):
+def test_transpose_panel_turns_features_into_strips_of_rows(dtype):
     rows = panel_rows(dtype)
     for n_outputs in [*WIDTHS, 128]:
         ld = row_length(n_outputs, lanes(dtype))
-        delta = Guarded(padded(draw((rows, n_outputs), dtype), ld)[:rows].T, READ)
-        delta_rows = Guarded(np.full((rows, ld), np.nan, dtype), WRITTEN)
-        dense.transpose_panel(delta.values, delta_rows.values, ld, n_outputs)
-        result, written = delta_rows.values.reshape(rows, ld), round_up(n_outputs, lanes(dtype))
-        np.testing.assert_array_equal(result[:, :written], delta.values.reshape(ld, rows).T[:, :written])
-        delta_rows.assert_guards_untouched()
+        matrix = padded(draw((rows, n_outputs), dtype), ld)[:rows]
+        delta = Guarded(matrix.T, READ)
+        deltas = Guarded(np.full((ld, rows), np.nan, dtype), WRITTEN)
+        dense.transpose_panel(delta.values, deltas.values)
+        np.testing.assert_array_equal(deltas.values, strips(matrix).ravel())
+        deltas.assert_guards_untouched()
         delta.assert_untouched()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_transpose_back_turns_rows_into_features(dtype):
+def test_delta_of_row_finds_the_row_in_all_strips(dtype):
     rows = panel_rows(dtype)
     for n_outputs in [*WIDTHS, 128]:
         ld = row_length(n_outputs, lanes(dtype))
-        products = Guarded(padded(draw((rows, n_outputs), dtype), ld)[:rows], READ)
-        z, written = Guarded(np.full((ld, rows), np.nan, dtype), WRITTEN), round_up(n_outputs, lanes(dtype))
-        dense.transpose_back(products.values, z.values, ld, n_outputs)
-        expected = products.values.reshape(rows, ld).T[:written]
-        np.testing.assert_array_equal(z.values.reshape(ld, rows)[:written], expected)
-        z.assert_guards_untouched()
-        products.assert_untouched()
+        matrix = padded(draw((rows, n_outputs), dtype), ld)[:rows]
+        deltas = Guarded(strips(matrix), READ)
+        for row in range(rows):
+            delta = Guarded(np.full(ld, np.nan, dtype), WRITTEN)
+            dense.delta_of_row(deltas.values, row, delta.values)
+            np.testing.assert_array_equal(delta.values, matrix[row])
+            delta.assert_guards_untouched()
+        deltas.assert_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_transpose_exchanges_rows_and_columns(dtype):
+    step = lanes(dtype)
+    for n_rows in [*range(step, 3 * step + 1), 100]:
+        for n_columns in [*WIDTHS, 128]:
+            across, along = row_length(n_columns, step), n_rows + 3
+            matrix = padded(draw((n_rows, n_columns), dtype), across)[:n_rows]
+            source = Guarded(matrix, READ)
+            written = round_up(n_columns, step)
+            target = Guarded(np.full((written, along), np.nan, dtype), WRITTEN)
+            dense.transpose(source.values, across, target.values, along, n_rows, n_columns)
+            result = target.values.reshape(written, along)
+            np.testing.assert_array_equal(result[:, :n_rows], matrix.T[:written])
+            assert np.isnan(result[:, n_rows:]).all()
+            target.assert_guards_untouched()
+            source.assert_untouched()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -18,7 +18,7 @@ from fastnn.kernels.layout import (
     LD,
     OUTPUTS,
     ROW_MULTIPLE,
-    ROWS_AT,
+    STRIPS_AT,
     WEIGHTS_AT,
     X_AT,
     X_WIDTH,
@@ -87,7 +87,7 @@ def test_buffers_of_a_tile_are_apart():
         rows, ranges = plan.panel_rows * plan.tile_panels, []
         for row in plan.layers:
             ranges += [(row[DELTA_AT], row[DELTA_AT] + row[LD] * rows)]
-            ranges += [(row[ROWS_AT], row[ROWS_AT] + row[LD] * rows)]
+            ranges += [(row[STRIPS_AT], row[STRIPS_AT] + row[LD] * rows)]
             ranges += [(row[Z_AT], row[Z_AT] + row[Z_WIDTH] * rows)]
         first = plan.layers[0]
         ranges += [(first[X_AT], first[X_AT] + first[X_WIDTH] * rows)]

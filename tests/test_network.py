@@ -133,13 +133,14 @@ def test_loss_is_that_of_loss_and_gradient(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_outputs_are_the_same_to_the_bit_for_any_number_of_threads_and_rows_asked_for(dtype):
-    network = make_network((10, 33, 3), "relu", "softmax", "cross_entropy", dtype)
-    X, _ = draw_data(network, 1500)
-    whole = network.forward(X, n_threads=1)
-    for n_threads in (2, 3, 4, 8, None):
-        np.testing.assert_array_equal(network.forward(X, n_threads=n_threads), whole)
-    for rows in (slice(7), slice(100, 101), slice(300, 700)):
-        np.testing.assert_array_equal(network.forward(X[rows]), whole[rows])
+    for sizes in [(10, 33, 3), (10, 530, 3)]:
+        network = make_network(sizes, "relu", "softmax", "cross_entropy", dtype)
+        X, _ = draw_data(network, 1500)
+        whole = network.forward(X, n_threads=1)
+        for n_threads in (2, 3, 4, 8, None):
+            np.testing.assert_array_equal(network.forward(X, n_threads=n_threads), whole)
+        for rows in (slice(7), slice(100, 101), slice(300, 700)):
+            np.testing.assert_array_equal(network.forward(X[rows]), whole[rows])
 
 
 def test_forward_from_many_threads_at_once_gives_the_same_bits():

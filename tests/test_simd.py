@@ -74,10 +74,10 @@ def gather(table, rows, at, column, out, start, step):
 
 
 @kernel
-def multiply_add_4x2(addend, factors, at, stride, values, start, out):
+def multiply_add_4x2(addend, factors, at, stride, values, start, apart, out):
     n = 2 * simd.lanes(addend)
     block = block_load(addend, 4, 2, 0, n)
-    block_store(block_multiply_add(block, factors, at, stride, values, start), out, 0, n)
+    block_store(block_multiply_add(block, factors, at, stride, values, start, apart), out, 0, n)
 
 
 @kernel
@@ -194,13 +194,15 @@ def test_gather_takes_each_row_from_where_its_index_says(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_multiply_add_is_the_outer_product_added(dtype):
-    width = 2 * lanes(dtype)
-    addend, values = Guarded(draw(4 * width, dtype), READ), Guarded(draw(3 + width, dtype, 2), READ)
-    for at, stride in [(0, 1), (2, 5)]:
+    n, width = lanes(dtype), 2 * lanes(dtype)
+    addend = Guarded(draw(4 * width, dtype), READ)
+    for at, stride, apart in [(0, 1, n), (2, 5, n), (2, 5, n + 3)]:
         factors = Guarded(draw(at + 3 * stride + 1, dtype, 1), READ)
+        values = Guarded(draw(3 + apart + n, dtype, 2), READ)
         out = Guarded(np.zeros(4 * width, dtype), WRITTEN)
-        multiply_add_4x2(addend.values, factors.values, at, stride, values.values, 3, out.values)
-        product = np.outer(factors.values[at::stride].astype(float), values.values[3:])
+        multiply_add_4x2(addend.values, factors.values, at, stride, values.values, 3, apart, out.values)
+        both = np.concatenate([values.values[3 : 3 + n], values.values[3 + apart :]])
+        product = np.outer(factors.values[at::stride].astype(float), both)
         expected = addend.values.reshape(4, width) + product
         # One rounding where multiply and add are fused, two where they are not; and the expected value's own.
         error = np.abs(out.values.reshape(4, width) - expected)
@@ -334,7 +336,10 @@ OTHER_TESTS = [
         ]
         for dtype in ("float32", "float64")
     ),
-    "tests/test_dense.py::test_transpose_panel_turns_features_into_rows",
+    "tests/test_dense.py::test_transpose_panel_turns_features_into_strips_of_rows",
+    "tests/test_dense.py::test_delta_of_row_finds_the_row_in_all_strips",
+    "tests/test_dense.py::test_transpose_exchanges_rows_and_columns",
+    "tests/test_backprop.py::test_transposed_weights_give_the_same_bits_in_no_more_room_than_they_need",
     "tests/test_dense.py::test_gather_panel_takes_the_rows_asked_for",
     *(
         f"tests/test_sample.py::test_{name}[33-{dtype}]"

@@ -160,8 +160,13 @@ def test_one_trainer_may_change_its_optimizer_and_batches():
 
 # The same bits
 
-# A small network cuts its batches into shards; a large one shares a tile, and its threads share its chunks.
-SHARED = {"shards": ((10, 33, 3), 701), "tiles": ((100, 130, 130, 3), 150)}
+# A small network cuts its batches into shards; a large one shares a tile, and its threads share its chunks. A
+# thread that takes many rows of a wide one transposes the weights first, one that takes few doesn't.
+SHARED = {
+    "shards": ((10, 33, 3), 701),
+    "tiles": ((100, 130, 130, 3), 150),
+    "wide": ((300, 530, 3), 300),
+}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

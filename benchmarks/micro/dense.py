@@ -2,9 +2,9 @@
 
     python benchmarks/micro/dense.py [SIZES [ROWS [DTYPE [ACTIVATION]]]]     784,256,128,10 128 float64 tanh
 
-Then 1024 -> 1024 with what layout.py and dense.py chose, and without: blocks of 6 x 2 vectors, W in pieces,
-sums that are cut, rows of W that don't lie a power of two apart. The fastest of many short windows, so that
-other programs count little.
+Then 1024 -> 1024 with what layout.py and dense.py chose, and without: pieces of W that are transposed, high
+blocks, W in pieces, sums that are cut, rows of W that don't lie a power of two apart. The fastest of many
+short windows, so that other programs count little.
 """
 
 import itertools
@@ -53,9 +53,9 @@ def backward(times, model, data, scratch, panels, n_rows):
 
 
 @numba.njit(nogil=True)
-def transpose(times, delta, delta_rows, ld, n_outputs):
+def transpose(times, delta, deltas):
     for _ in range(times):
-        dense.transpose_panel(delta, delta_rows, ld, n_outputs)
+        dense.transpose_panel(delta, deltas)
 
 
 @numba.njit(nogil=True)
@@ -72,8 +72,9 @@ def adam(times, params, gradient, first, second, hyper):
 
 
 @numba.njit(nogil=True)
-def multiply(times, weights, ld, bias, x, z, sizes, cut, piece, high_blocks):
+def multiply(times, weights, ld, bias, x, z, sizes, copy, cut, piece, high_blocks):
     """z = W' x + b for panels x of 128 rows, W in pieces of cut x piece, as backprop.multiply does it."""
+    length = cut + dense.lanes(x)
     inputs, outputs, panels = sizes
     rows = panel_rows(x)
     for _ in range(times):
@@ -82,13 +83,18 @@ def multiply(times, weights, ld, bias, x, z, sizes, cut, piece, high_blocks):
             for o in range(0, outputs, piece):
                 count = min(piece, outputs - o)
                 terms = stop - start if high_blocks else 0
-                high = dense.rows_in_high_blocks(count, terms, dense.PRODUCT_HEIGHT)
+                high = dense.rows_in_high_blocks(count, terms)
+                w, across, along = weights[o:], 1, ld
+                if copy.size:
+                    dense.transpose(w[start * ld :], ld, copy[start:], length, stop - start, count)
+                    w, across, along = copy, length, 1
                 for panel in range(panels):
                     part = x[panel * inputs * rows : (panel + 1) * inputs * rows]
                     out = z[(panel * outputs + o) * rows : (panel + 1) * outputs * rows]
-                    w, b, rest = weights[o:], bias[o:], count - high
-                    dense.long_product(w, 1, ld, b, part, out, high, start, stop)
-                    dense.product(w[high:], 1, ld, b[high:], part, out[high * rows :], rest, start, stop)
+                    others, b, rest = w[high * across :], bias[o:], count - high
+                    dense.long_product(w, across, along, b, part, out, high, start, stop)
+                    out = out[high * rows :]
+                    dense.product(others, across, along, b[high:], part, out, rest, start, stop)
 
 
 def fastest(function, *args):
@@ -133,9 +139,8 @@ def phases(sizes, n_rows, activation):
         "backward, without weights", fastest(backward, *common), products - 2.0 * n_rows * sizes[0] * sizes[1]
     )
     first = plan.layers[0]
-    ld, outputs = first[layout.LD], first[layout.OUTPUTS]
-    panel = [aligned_zeros((ld * plan.panel_rows,), DTYPE) for _ in range(2)]
-    report("- one panel of it, transposed", fastest(transpose, *panel, ld, outputs))
+    panel = [aligned_zeros((first[layout.LD] * plan.panel_rows,), DTYPE) for _ in range(2)]
+    report("- one panel of it, transposed", fastest(transpose, *panel))
     report("weight gradients", fastest(weight_gradients, *common, vectors[0], plan.chunks), products)
     report("Adam", fastest(adam, vectors[1], vectors[0], vectors[2], vectors[3], hyper))
 
@@ -149,12 +154,14 @@ def choices():
     x += np.random.RandomState(0).rand(x.size).astype(DTYPE)
     padded = layout.row_length(outputs, layout.vector_lanes(DTYPE))
     cut, piece = dense.SUM_LENGTH, dense.OUTPUT_PIECE
+    room = aligned_zeros((inputs + piece * 2 * cut,), DTYPE)
     for text, ld, *how in (
-        (f"ld = {padded}, pieces of {cut} x {piece}", padded, cut, piece, True),
-        ("the same, blocks of 4 x 2", padded, cut, piece, False),
-        (f"the same, pieces of {cut} x {outputs}", padded, cut, outputs, False),
-        ("the same, whole sums", padded, inputs, outputs, False),
-        (f"ld = {outputs}, pieces of {cut} x {outputs}", outputs, cut, outputs, False),
+        (f"pieces of {cut} x {piece}, transposed", padded, room, cut, piece, True),
+        ("the same, as they are", padded, room[:0], cut, piece, True),
+        ("the same, blocks of 4 x 2", padded, room[:0], cut, piece, False),
+        (f"the same, pieces of {cut} x {outputs}", padded, room[:0], cut, outputs, False),
+        ("the same, whole sums", padded, room[:0], inputs, outputs, False),
+        (f"ld = {outputs}, pieces of {cut} x {outputs}", outputs, room[:0], cut, outputs, False),
     ):
         weights, bias = aligned_zeros((inputs * ld,), DTYPE), aligned_zeros((ld,), DTYPE)
         seconds = fastest(multiply, weights, ld, bias, x, z, (inputs, outputs, panels), *how)

@@ -11,16 +11,19 @@ import numpy as np
 from fastnn.kernels.activations import activate, multiply_derivative, softmax_panel
 from fastnn.kernels.codes import SOFTMAX
 from fastnn.kernels.dense import (
+    COPY_PANELS,
     GRADIENT_ROWS,
+    LONG_ROW,
     OUTPUT_PIECE,
-    PRODUCT_HEIGHT,
     SUM_LENGTH,
     bias_gradient,
+    copied_product,
     gather_panel,
     long_product,
     narrow_product,
     product,
     rows_in_high_blocks,
+    transpose,
     transpose_panel,
     weight_gradient,
 )
@@ -35,7 +38,7 @@ from fastnn.kernels.layout import (
     INPUTS,
     LD,
     OUTPUTS,
-    ROWS_AT,
+    STRIPS_AT,
     WEIGHTS_AT,
     X_AT,
     X_WIDTH,
@@ -83,26 +86,41 @@ class Scratch(NamedTuple):
 
 
 @kernel(embed=True)
-def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows):
+def copied_length(like):
+    """Numbers from one row of a transposed piece of weights to the next: no power of two apart."""
+    return SUM_LENGTH + lanes(like)
+
+
+@kernel(embed=True)
+def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows, copy):
     """`product` of (inputs, outputs) = sizes for the panels from panels[0] to panels[1], the last of which
     may have few of the tile's n_rows rows; source and target are (at, width).
 
-    A piece of the weights, SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn.
+    A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn: as it
+    is, or, with the strides of forward and room in `copy`, transposed. The sums are cut in equal parts: a
+    short last one would cost 3 % of 784-256-128-10.
     """
-    (across, along), (inputs, outputs), rows = strides, sizes, panel_rows(tile)
-    for start in range(0, inputs, SUM_LENGTH):
-        stop = min(inputs, start + SUM_LENGTH)
+    (across, along), (inputs, outputs), rows, step = strides, sizes, panel_rows(tile), lanes(tile)
+    parts = (inputs + SUM_LENGTH - 1) // SUM_LENGTH
+    length = ((inputs + parts - 1) // parts + step - 1) // step * step
+    for start in range(0, inputs, length):
+        stop = min(inputs, start + length)
+        copied = copy.size > 0 and stop - start >= step
         for o in range(0, outputs, OUTPUT_PIECE):
             w, b, count = weights[o * across :], bias[o:], min(OUTPUT_PIECE, outputs - o)
-            high = rows_in_high_blocks(count, stop - start, PRODUCT_HEIGHT)
+            high = rows_in_high_blocks(count, stop - start)
             rest = count - high
+            if copied:
+                transpose(w[start * along :], along, copy[start:], copied_length(tile), stop - start, high)
             for panel in range(panels[0], panels[1]):
                 x = panel_of(tile, source[0], source[1], panel)
                 z = panel_of(tile, target[0], target[1], panel)[o * rows :]
-                if n_rows - panel * rows <= lanes(tile):
+                if n_rows - panel * rows <= step:
                     narrow_product(w, across, along, b, x, z, count, start, stop)
                     continue
-                if high:
+                if high and copied:
+                    copied_product(copy, copied_length(tile), 1, b, x, z, high, start, stop)
+                elif high:
                     long_product(w, across, along, b, x, z, high, start, stop)
                 if rest > 0:
                     others = w[high * across :]
@@ -112,10 +130,17 @@ def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows
 @kernel(embed=True)
 def propagate(layer, params, tile, panels, n_rows):
     """z = W' x + b of one layer."""
+    ld, rows = layer[LD], panel_rows(tile)
     weights = params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
-    bias = params[layer[BIAS_AT] : layer[BIAS_AT] + layer[LD]]
-    x, z = (layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], layer[LD])
-    multiply(weights, (1, layer[LD]), bias, tile, x, z, (layer[INPUTS], layer[OUTPUTS]), panels, n_rows)
+    bias = params[layer[BIAS_AT] : layer[BIAS_AT] + ld]
+    x, z = (layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], ld)
+    sizes = layer[INPUTS], layer[OUTPUTS]
+    # The deltas of these panels, in strips, come here later: until then the place is free.
+    copy = tile[layer[STRIPS_AT] + panels[0] * rows * ld : layer[STRIPS_AT] + panels[1] * rows * ld]
+    has_room = copy.size >= layer[INPUTS] + OUTPUT_PIECE * copied_length(tile)
+    if not has_room or panels[1] - panels[0] < COPY_PANELS or ld * weights.itemsize < LONG_ROW:
+        copy = copy[:0]
+    multiply(weights, (1, ld), bias, tile, x, z, sizes, panels, n_rows, copy)
 
 
 @kernel(embed=True)
@@ -124,7 +149,7 @@ def propagate_back(layer, model, tile, delta_at, panels, n_rows):
     weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     delta, dx = (layer[DELTA_AT], layer[LD]), (delta_at, layer[X_WIDTH])
     sizes = (layer[OUTPUTS], layer[INPUTS])
-    multiply(weights, (layer[LD], 1), model.zeros, tile, delta, dx, sizes, panels, n_rows)
+    multiply(weights, (layer[LD], 1), model.zeros, tile, delta, dx, sizes, panels, n_rows, tile[:0])
 
 
 @kernel(embed=True)
@@ -206,15 +231,13 @@ def choose_rows(order, scratch, first, last):
 
 @kernel(embed=True)
 def backward(model, tile, panels, n_rows):
-    """delta of every layer from delta of the output layer, each also row by row for the weight gradients."""
+    """delta of every layer from delta of the output layer, each also in strips for the weight gradients."""
     rows = panel_rows(tile)
     for index in range(model.layers.shape[0] - 1, -1, -1):
         layer = model.layers[index]
         for panel in range(panels[0], panels[1]):
             delta = panel_of(tile, layer[DELTA_AT], layer[LD], panel)
-            transpose_panel(
-                delta, panel_of(tile, layer[ROWS_AT], layer[LD], panel), layer[LD], layer[OUTPUTS]
-            )
+            transpose_panel(delta, panel_of(tile, layer[STRIPS_AT], layer[LD], panel))
         if index > 0:
             below = model.layers[index - 1]
             propagate_back(layer, model, tile, below[DELTA_AT], panels, n_rows)
@@ -233,17 +256,17 @@ def chunk_gradient(model, data, chunk, scratch, gradient, begin, n_rows, fresh):
     layer, rows = model.layers[chunk[CHUNK_LAYER]], panel_rows(tile)
     panels = (n_rows + rows - 1) // rows
     x = tile[layer[X_AT] : layer[X_AT] + panels * layer[X_WIDTH] * rows]
-    delta_rows = tile[layer[ROWS_AT] : layer[ROWS_AT] + panels * layer[LD] * rows]
+    deltas = tile[layer[STRIPS_AT] : layer[STRIPS_AT] + panels * layer[LD] * rows]
     weights = gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     if chunk[CHUNK_LAYER] > 0 or not multiplied_as_is(data.table):
         first, last = chunk[CHUNK_FIRST], chunk[CHUNK_LAST]
         for row in range(0, n_rows, GRADIENT_ROWS):
             count, begins = min(GRADIENT_ROWS, n_rows - row), fresh and row == 0
-            inputs, deltas = x[row * layer[X_WIDTH] :], delta_rows[row * layer[LD] :]
-            weight_gradient(layer, inputs, deltas, weights, first, last, count, begins)
+            inputs, others = x[row * layer[X_WIDTH] :], deltas[row * layer[LD] :]
+            weight_gradient(layer, inputs, others, weights, first, last, count, begins)
     elif chunk[CHUNK_FIRST] == 0:
         # An entry may lie in any chunk: the first one stands for the whole layer.
         sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh)
     if chunk[CHUNK_HAS_BIAS]:
         bias = gradient[layer[BIAS_AT] : layer[BIAS_AT] + layer[LD]]
-        bias_gradient(delta_rows, bias, layer[LD], n_rows, fresh)
+        bias_gradient(deltas, bias, layer[LD], n_rows, fresh)

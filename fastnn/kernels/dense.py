@@ -14,6 +14,7 @@ from fastnn.kernels.simd import (
     block_gather,
     block_load,
     block_multiply_add,
+    block_prefetch,
     block_store,
     block_total,
     block_transpose,
@@ -22,29 +23,33 @@ from fastnn.kernels.simd import (
     panel_rows,
 )
 
+# Vectors below each other in a high block: what the registers hold, 32 of 512 bits or 16. 64 -> 96 in 8 x 2:
+# 1.08 of BLAS, in 12 x 2: 1.03, and 8 leaves no rest (benchmarks/micro/dense.py).
+HIGH = 8 if VECTOR_BITS == 512 else 6
 # A piece of the weights that serves all panels while it is in the cache: inputs that are summed before the
-# next panel takes its turn, and outputs, a multiple of 12 and 8 (benchmarks/micro/dense.py; docs/engine.md).
-SUM_LENGTH = 192
-OUTPUT_PIECE = 120
+# next panel takes its turn, few enough to stay in L1 of 48 or 32 KB, and outputs, a multiple of HIGH and of
+# the lanes (benchmarks/micro/dense.py; docs/engine.md).
+SUM_LENGTH, OUTPUT_PIECE = (256, 128) if VECTOR_BITS == 512 else (192, 120)
 # From this many terms on, high blocks pay: their many sums hide the wait for what is not in L1, where the 8
 # of 4 x 2 just hide how long a multiply-add takes. Short sums lose: 20 -> 20 runs at 79 GFLOP/s in place of
 # 84 (a trial).
 LONG_SUM = 64
-# Vectors below each other in a high block of a product, and of weight gradients: what the registers hold, 32
-# of 512 bits or 16. 1024 -> 1024 in 6 x 2: 140 GFLOP/s, in 12 x 2: 153; 64-100-10's weight gradients in 12 x
-# 2: 126, in 8 x 2, which leaves no rest of 4: 130 (benchmarks/micro/dense.py).
-PRODUCT_HEIGHT, GRADIENT_HEIGHT = (12, 8) if VECTOR_BITS == 512 else (6, 6)
+# A row of W of so many bytes lies on a page of its own, or shares it with one other: sums down a column of W
+# wait for the translation of addresses, so a piece of W is transposed where it then serves so many panels.
+# 1024 -> 1024: 0.71 -> 0.88 of BLAS with 4 panels, 0.80 -> 0.97 with 8; 512 -> 512: 0.91 -> 1.01; 256 -> 256,
+# which is left as it is: 1.05 -> 1.04 (benchmarks/micro/dense.py).
+LONG_ROW, COPY_PANELS = 2048, 4
 # Rows of a tile that are summed before the next weights take their turn: the deltas of so many stay in L1.
 # 1024-1024-1024-10 with 1,024 rows takes 2 % less than without, 1024-256-10 with 512 rows 4 % (in turn).
 GRADIENT_ROWS = 256
 
 
 @kernel(embed=True)
-def rows_in_high_blocks(count, terms, height):
-    """How many of `count` rows of blocks, rounded up to fours, are taken `height` at a time; the rest, 4."""
+def rows_in_high_blocks(count, terms):
+    """How many of `count` rows of blocks, rounded up to fours, are taken HIGH at a time; the rest, 4."""
     count = (count + 3) // 4 * 4
-    rest = count % height
-    rest += height * (rest % 4 // 2)  # a rest of 2 after blocks of 6 becomes one of 8
+    rest = count % HIGH
+    rest += HIGH * (rest % 4 // 2)  # a rest of 2 after blocks of 6 becomes one of 8
     return max(0, count - rest) if terms >= LONG_SUM else 0
 
 
@@ -61,7 +66,7 @@ def make_product(height, width):
         inputs (ld, 1).
         """
         # Two inputs a turn: 2 to 5 % less time for 64 inputs, 20 to 30 % for 4 (benchmarks/micro/dense.py).
-        rows, even = panel_rows(x), last - (last - first) % 2
+        rows, step, even = panel_rows(x), lanes(x), last - (last - first) % 2
         for o in range(0, n_outputs, height):
             if first == 0:
                 block = block_broadcast(bias, height, width, o)
@@ -69,104 +74,133 @@ def make_product(height, width):
                 block = block_load(z, height, width, o * rows, rows)
             for i in range(first, even, 2):
                 at = o * across + i * along
-                block = block_multiply_add(block, weights, at, across, x, i * rows)
-                block = block_multiply_add(block, weights, at + along, across, x, (i + 1) * rows)
+                block = block_multiply_add(block, weights, at, across, x, i * rows, step)
+                block = block_multiply_add(block, weights, at + along, across, x, (i + 1) * rows, step)
             if even < last:
-                block = block_multiply_add(block, weights, o * across + even * along, across, x, even * rows)
+                at = o * across + even * along
+                block = block_multiply_add(block, weights, at, across, x, even * rows, step)
             block_store(block, z, o * rows, rows)
 
     return product
 
 
-# For sums of any length; for long ones; and for the first half of a panel, so that few rows cost half.
-product, long_product, narrow_product = (
+# For sums of any length; for long ones; the same for weights that were transposed, since the compiler makes
+# use of strides that are the same wherever a kernel is called (4-32-16-4: 2 %); and for the first half of a
+# panel, so that few rows cost half.
+product, long_product, copied_product, narrow_product = (
     make_product(4, 2),
-    make_product(PRODUCT_HEIGHT, 2),
+    make_product(HIGH, 2),
+    make_product(HIGH, 2),
     make_product(8, 1),
 )
 
 
 @kernel(embed=True)
-def add_rows(block, x, i, x_width, delta_rows, o, ld, n_rows):
+def add_rows(block, x, i, x_width, deltas, o, ld, n_rows):
     """block[m, o] += sum_r x[i + m, r] delta[r, o] over the rows of a tile."""
-    rows = panel_rows(x)
-    whole = n_rows - n_rows % rows
+    rows, step = panel_rows(x), lanes(x)
+    whole, apart = n_rows - n_rows % rows, rows * step
     for start in range(0, whole, rows):
+        x_at, at = start * x_width + i * rows, start * ld + o * rows
         for r in range(rows):
-            at = start * x_width + i * rows + r
-            block = block_multiply_add(block, x, at, rows, delta_rows, (start + r) * ld + o)
+            block = block_multiply_add(block, x, x_at + r, rows, deltas, at + r * step, apart)
+    x_at, at = whole * x_width + i * rows, whole * ld + o * rows
     for r in range(n_rows - whole):
-        at = whole * x_width + i * rows + r
-        block = block_multiply_add(block, x, at, rows, delta_rows, (whole + r) * ld + o)
+        block = block_multiply_add(block, x, x_at + r, rows, deltas, at + r * step, apart)
     return block
 
 
 @kernel
-def weight_gradient(layer, x, delta_rows, gradient, first, last, n_rows, fresh):
+def weight_gradient(layer, x, deltas, gradient, first, last, n_rows, fresh):
     """gradient[i, o] = (0 if fresh else gradient[i, o]) + sum_r x[i, r] delta[r, o],  first <= i < last.
 
-    x: panels (T/R, x_width, R); delta_rows (T, ld); gradient (I, ld); sums run over the n_rows real rows.
+    x: panels (T/R, x_width, R); deltas: strips (T/R, ld/lanes, R, lanes) of `transpose_panel`; gradient (I,
+    ld); sums run over the n_rows real rows.
     """
     step, ld, n_outputs, x_width = lanes(x), layer[LD], layer[OUTPUTS], layer[X_WIDTH]
     # Rows of padding have no gradient: with 4 inputs, padded to 8, leaving them out saves half.
     last = min(last, (layer[INPUTS] + 3) // 4 * 4)
-    high = first + rows_in_high_blocks(last - first, n_rows, GRADIENT_HEIGHT)
+    high = first + rows_in_high_blocks(last - first, n_rows)
     for o in range(0, n_outputs, 2 * step):
         if n_outputs - o > step:
-            for i in range(first, high, GRADIENT_HEIGHT):
-                at = i * ld + o
-                block = block_zero(x, GRADIENT_HEIGHT, 2)
+            for i in range(first, high, HIGH):
+                at, block = i * ld + o, block_zero(x, HIGH, 2)
+                # The sums so far are far away: asked for now, they are there when they are needed. 1024 ->
+                # 1024: 0.93 -> 1.0 of BLAS (benchmarks/micro/dense.py).
                 if not fresh:
-                    block = block_load(gradient, GRADIENT_HEIGHT, 2, at, ld)
-                block = add_rows(block, x, i, x_width, delta_rows, o, ld, n_rows)
+                    block_prefetch(gradient, HIGH, 2, at, ld)
+                block = add_rows(block, x, i, x_width, deltas, o, ld, n_rows)
+                if not fresh:
+                    block += block_load(gradient, HIGH, 2, at, ld)
                 block_store(block, gradient, at, ld)
             for i in range(high, last, 4):
-                rest = block_zero(x, 4, 2) if fresh else block_load(gradient, 4, 2, i * ld + o, ld)
-                rest = add_rows(rest, x, i, x_width, delta_rows, o, ld, n_rows)
+                rest = add_rows(block_zero(x, 4, 2), x, i, x_width, deltas, o, ld, n_rows)
+                if not fresh:
+                    rest += block_load(gradient, 4, 2, i * ld + o, ld)
                 block_store(rest, gradient, i * ld + o, ld)
         else:
             for i in range(first, last, 8):
-                narrow = block_zero(x, 8, 1) if fresh else block_load(gradient, 8, 1, i * ld + o, ld)
-                narrow = add_rows(narrow, x, i, x_width, delta_rows, o, ld, n_rows)
+                narrow = add_rows(block_zero(x, 8, 1), x, i, x_width, deltas, o, ld, n_rows)
+                if not fresh:
+                    narrow += block_load(gradient, 8, 1, i * ld + o, ld)
                 block_store(narrow, gradient, i * ld + o, ld)
 
 
 @kernel
-def bias_gradient(delta_rows, gradient, ld, n_rows, fresh):
-    """gradient[o] = (0 if fresh else gradient[o]) + sum_r delta[r, o].  delta_rows (T, ld), gradient
-    (ld,).
+def bias_gradient(deltas, gradient, ld, n_rows, fresh):
+    """gradient[o] = (0 if fresh else gradient[o]) + sum_r delta[r, o].
+
+    deltas: strips (T/R, ld/lanes, R, lanes) of `transpose_panel`; gradient (ld,).
     """
-    paired = n_rows - n_rows % 4
-    for o in range(0, ld, lanes(gradient)):
-        sums = block_zero(gradient, 4, 1)
-        for r in range(0, paired, 4):
-            sums += block_load(delta_rows, 4, 1, r * ld + o, ld)
-        total = block_total(sums)
-        for r in range(paired, n_rows):
-            total += block_load(delta_rows, 1, 1, r * ld + o, 0)
+    rows, step = 2 * lanes(gradient), lanes(gradient)
+    for o in range(0, ld, step):
+        sums, total = block_zero(gradient, 4, 1), block_zero(gradient, 1, 1)
+        for start in range(0, n_rows, rows):
+            at, count = start * ld + o * rows, min(rows, n_rows - start)
+            for r in range(0, count - 3, 4):
+                sums += block_load(deltas, 4, 1, at + r * step, step)
+            for r in range(count - count % 4, count):
+                total += block_load(deltas, 1, 1, at + r * step, 0)
+        total += block_total(sums)
         if not fresh:
             total += block_load(gradient, 1, 1, o, 0)
         block_store(total, gradient, o, 0)
 
 
 @kernel
-def transpose_panel(delta, delta_rows, ld, n_outputs):
-    """delta_rows[r, o] = delta[o, r].  delta (O, R), delta_rows (R, ld)."""
+def transpose_panel(delta, deltas):
+    """deltas[o / lanes, r, o % lanes] = delta[o, r].  delta (ld, R); deltas: strips (ld / lanes, R, lanes).
+
+    Strips of one vector, since rows of ld numbers lie on a page each where ld is 1,024: a core has 64 or 96
+    translations at hand, and the sums of the weight gradients run over 256 rows. 1024 -> 1024: 0.76 -> 0.93
+    of BLAS, 784 -> 256: 1.03 -> 1.07, less the same (benchmarks/micro/dense.py).
+    """
     rows, step = panel_rows(delta), lanes(delta)
-    for r in range(0, rows, step):
-        for o in range(0, n_outputs, step):
-            block = block_transpose(block_load(delta, SQUARE, 1, o * rows + r, rows))
-            block_store(block, delta_rows, r * ld + o, ld)
+    for at in range(0, delta.size, rows * step):
+        for r in range(0, rows, step):
+            block = block_transpose(block_load(delta, SQUARE, 1, at + r, rows))
+            block_store(block, deltas, at + r * step, step)
 
 
 @kernel
-def transpose_back(products, z, ld, n_outputs):
-    """z[o, r] = products[r, o].  products (R, ld), z (O, R)."""
-    rows, step = panel_rows(z), lanes(z)
-    for r in range(0, rows, step):
-        for o in range(0, n_outputs, step):
-            block = block_transpose(block_load(products, SQUARE, 1, r * ld + o, ld))
-            block_store(block, z, o * rows + r, rows)
+def delta_of_row(deltas, row, delta):
+    """delta[o] = deltas[o / lanes, row, o % lanes].  deltas: strips (ld / lanes, R, lanes), delta (ld,)."""
+    rows, step = panel_rows(delta), lanes(delta)
+    for o in range(0, delta.size, step):
+        block_store(block_load(deltas, 1, 1, o * rows + row * step, 0), delta, o, 0)
+
+
+@kernel
+def transpose(source, across, target, along, n_rows, n_columns):
+    """target[c * along + r] = source[r * across + c], in whole vectors: columns past the last one are
+    padding, and the last rows, of which there is at least one vector, overlap their neighbours.
+    """
+    step = lanes(source)
+    for start in range(0, n_rows, step):
+        r = min(start, n_rows - step)
+        for c in range(0, n_columns, step):
+            block = block_transpose(block_load(source, SQUARE, 1, r * across + c, across))
+            block_store(block, target, c * along + r, along)
 
 
 @kernel

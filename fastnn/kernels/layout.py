@@ -23,7 +23,7 @@ from fastnn.kernels.simd import PANEL_VECTORS, VECTOR_BITS
     Z_AT,  # start of the output panels (they are the next layer's input)
     Z_WIDTH,
     DELTA_AT,  # start of the panels of dLoss/dz
-    ROWS_AT,  # start of the same, row by row: (rows of the tile, ld)
+    STRIPS_AT,  # start of the same, in strips of one vector for the weight gradients (dense.py)
     LAYER_FIELDS,
 ) = range(12)
 
@@ -43,7 +43,7 @@ SHARED_TILE_BYTES = 8 * 1024 * 1024  # a tile that all threads share stays in L3
 class Layout(NamedTuple):
     """Tables for one network on one kind of vector."""
 
-    layers: np.ndarray  # (L, LAYER_FIELDS) int64, X_AT to ROWS_AT for a tile of `tile_panels` panels
+    layers: np.ndarray  # (L, LAYER_FIELDS) int64, X_AT to STRIPS_AT for a tile of `tile_panels` panels
     chunks: np.ndarray  # (C, CHUNK_FIELDS) int64
     n_parameters: int  # P, padding included
     panel_rows: int  # R
@@ -89,7 +89,7 @@ def row_numbers(table):
 
 
 def place_tile(table, panel_rows, tile_panels):
-    """Fill X_AT to ROWS_AT for tiles of `tile_panels` panels; return the numbers in a tile."""
+    """Fill X_AT to STRIPS_AT for tiles of `tile_panels` panels; return the numbers in a tile."""
     rows = panel_rows * tile_panels
     width, at = round_up(int(table[0, INPUTS]), ROW_MULTIPLE), 0
     for row in table:
@@ -99,7 +99,7 @@ def place_tile(table, panel_rows, tile_panels):
         row[Z_AT] = at
     at += width * rows
     for row in table:
-        row[DELTA_AT], row[ROWS_AT] = at, at + row[LD] * rows
+        row[DELTA_AT], row[STRIPS_AT] = at, at + row[LD] * rows
         at += 2 * row[LD] * rows
     return int(at)
 

@@ -16,7 +16,7 @@ from fastnn.kernels.layout import (
     INPUTS,
     LD,
     OUTPUTS,
-    ROWS_AT,
+    STRIPS_AT,
     WEIGHTS_AT,
     X_AT,
     Z_AT,
@@ -71,7 +71,7 @@ def product_by_rows(weights, ld, values, active, count, z):
             o = min(start, ld - STRIP * step)
             block = block_zero(z, 1, 8)
             for k in range(count):
-                block = block_multiply_add(block, values, k, 0, weights, active[k] * ld + o)
+                block = block_multiply_add(block, values, k, 0, weights, active[k] * ld + o, step)
             block_store(block, z, o, 0)
     else:
         for o in range(0, ld, step):
@@ -88,19 +88,19 @@ def update_rows(weights, ld, values, active, count, delta):
     while ld - o >= 8 * step:
         for k in range(count):
             at = active[k] * ld + o
-            block = block_multiply_add(block_load(weights, 1, 8, at, 0), values, k, 0, delta, o)
+            block = block_multiply_add(block_load(weights, 1, 8, at, 0), values, k, 0, delta, o, step)
             block_store(block, weights, at, 0)
         o += 8 * step
     if ld - o >= 4 * step:
         for k in range(count):
             at = active[k] * ld + o
-            block = block_multiply_add(block_load(weights, 1, 4, at, 0), values, k, 0, delta, o)
+            block = block_multiply_add(block_load(weights, 1, 4, at, 0), values, k, 0, delta, o, step)
             block_store(block, weights, at, 0)
         o += 4 * step
     for rest in range(o, ld, step):
         for k in range(count):
             at = active[k] * ld + rest
-            block = block_multiply_add(block_load(weights, 1, 1, at, 0), values, k, 0, delta, rest)
+            block = block_multiply_add(block_load(weights, 1, 1, at, 0), values, k, 0, delta, rest, step)
             block_store(block, weights, at, 0)
 
 
@@ -132,7 +132,7 @@ def forward_sample(model, tile, inputs, shrink):
             x = tile[layer[X_AT] : layer[X_AT] + layer[INPUTS]]
             inputs.counts[index] = find_active(x, active, values, hidden == RELU)
         bias = model.params[layer[BIAS_AT] : layer[BIAS_AT] + ld]
-        product = tile[layer[ROWS_AT] : layer[ROWS_AT] + ld]
+        product = tile[layer[STRIPS_AT] : layer[STRIPS_AT] + ld]
         weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
         product_by_rows(weights, ld, values, active, inputs.counts[index], product)
         z = tile[layer[Z_AT] : layer[Z_AT] + ld]
@@ -186,7 +186,7 @@ def descend(model, tile, inputs, rate, scale):
         layer = model.layers[index]
         ld, count, values = layer[LD], inputs.counts[index], inputs.values[index]
         delta = tile[layer[DELTA_AT] : layer[DELTA_AT] + ld]
-        product = tile[layer[ROWS_AT] : layer[ROWS_AT] + ld]
+        product = tile[layer[STRIPS_AT] : layer[STRIPS_AT] + ld]
         bias = model.params[layer[BIAS_AT] : layer[BIAS_AT] + ld]
         if index > 0:
             delta_below(model, index, tile, inputs, shrink)

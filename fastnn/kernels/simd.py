@@ -209,6 +209,26 @@ def block_load(typing, values, rows, columns, at, stride):
     return block and (block(values, rows, columns, types.intp, types.intp), generate)
 
 
+@intrinsic(prefer_literal=True)
+def block_prefetch(typing, values, rows, columns, at, stride):
+    """What `block_load` would load, asked for early: it is to be written, too."""
+    block = block_type(values, rows, columns)
+
+    def generate(context, builder, sig, args):
+        emit, at, byte, number = Emitter(context, builder, block), args[3], ir.IntType(8), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), number, number, number])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        how = [ir.Constant(number, code) for code in (1, 3, 1)]  # to write, to the nearest cache, of data
+        for _ in range(block.rows):
+            for column in range(block.columns):
+                pointer = emit.pointer(sig.args[0], args[0], at, column * block.lanes)
+                builder.call(prefetch, [builder.bitcast(pointer, byte.as_pointer()), *how])
+            at = builder.add(at, args[4])
+        return context.get_dummy_value()
+
+    return block and (types.void(values, rows, columns, types.intp, types.intp), generate)
+
+
 @intrinsic
 def block_gather(typing, table, rows, at, column):
     """block[m, 0] = table[rows[at + m], column : column + lanes] for m < lanes; table (n, I) and rows
@@ -245,15 +265,15 @@ def block_store(typing, block, values, at, stride):
 
 
 @intrinsic
-def block_multiply_add(typing, block, factors, at, stride, values, start):
-    """block[m, v] += factors[at + m * stride] * values[start + v * lanes : + lanes]."""
+def block_multiply_add(typing, block, factors, at, stride, values, start, apart):
+    """block[m, v] += factors[at + m * stride] * values[start + v * apart : + lanes]."""
 
     def generate(context, builder, sig, args):
-        emit, (value, factors_, at, stride_, values_, start_) = Emitter(context, builder, block), args
-        loaded = [
-            emit.load(emit.pointer(sig.args[4], values_, start_, column * block.lanes))
-            for column in range(block.columns)
-        ]
+        emit, (value, factors_, at, stride_, values_, start, apart_) = Emitter(context, builder, block), args
+        loaded = []
+        for _ in range(block.columns):
+            loaded.append(emit.load(emit.pointer(sig.args[4], values_, start)))
+            start = builder.add(start, apart_)
         for row in range(block.rows):
             factor = emit.broadcast(emit.pointer(sig.args[1], factors_, at))
             for column in range(block.columns):
@@ -262,7 +282,7 @@ def block_multiply_add(typing, block, factors, at, stride, values, start):
             at = builder.add(at, stride_)
         return value
 
-    return block(block, factors, types.intp, types.intp, values, types.intp), generate
+    return block(block, factors, types.intp, types.intp, values, types.intp, types.intp), generate
 
 
 @intrinsic

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn.kernels.dense import transpose_back
+from fastnn.kernels.dense import delta_of_row, transpose
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.layout import BIAS_AT, LD, OUTPUTS, ROWS_AT, WEIGHTS_AT, Z_AT
+from fastnn.kernels.layout import BIAS_AT, DELTA_AT, LD, OUTPUTS, STRIPS_AT, WEIGHTS_AT, Z_AT
 from fastnn.kernels.sample import STRIP, product_by_rows, update_rows
-from fastnn.kernels.simd import panel_rows
+from fastnn.kernels.simd import panel_of, panel_rows
 
 # Entries a place from which a panel is cheaper expanded than multiplied entry by entry
 # (benchmarks/micro/sparse.py).
@@ -71,8 +71,8 @@ def multiply_panel(table, layer, params, scratch, panel):
     tile, rows, ld = scratch.tile, panel_rows(scratch.tile), layer[LD]
     weights = params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     bias = params[layer[BIAS_AT] : layer[BIAS_AT] + ld]
-    # The deltas, row by row, come here later: until then the place is free.
-    products = tile[layer[ROWS_AT] + panel * rows * ld : layer[ROWS_AT] + (panel + 1) * rows * ld]
+    # The deltas, in strips, come here later: until then the place is free.
+    products = tile[layer[STRIPS_AT] + panel * rows * ld : layer[STRIPS_AT] + (panel + 1) * rows * ld]
     for r in range(rows):
         z = products[r * ld : (r + 1) * ld]
         count = read_row(table, scratch.rows[r], scratch.active, scratch.values)
@@ -80,7 +80,7 @@ def multiply_panel(table, layer, params, scratch, panel):
         for o in range(ld):
             z[o] += bias[o]
     z_panel = tile[layer[Z_AT] + panel * rows * ld : layer[Z_AT] + (panel + 1) * rows * ld]
-    transpose_back(products, z_panel, ld, layer[OUTPUTS])
+    transpose(products, ld, z_panel, rows, rows, layer[OUTPUTS])
 
 
 @kernel
@@ -88,12 +88,14 @@ def sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh)
     """gradient[active[k], o] += values[k] delta[r, o] over the rows of a tile; everything else is 0 if
     fresh.
     """
-    ld = layer[LD]
+    tile, rows, ld = scratch.tile, panel_rows(scratch.tile), layer[LD]
     weights = gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]]
+    # The deltas by features have been used, all of them: their place is free.
+    delta = tile[layer[DELTA_AT] : layer[DELTA_AT] + ld]
     if fresh:
         for i in range(weights.size):
             weights[i] = 0
     for r in range(n_rows):
-        at = layer[ROWS_AT] + r * ld
+        delta_of_row(panel_of(tile, layer[STRIPS_AT], ld, r // rows), r % rows, delta)
         count = read_row(data.table, data.order[begin + r], scratch.active, scratch.values)
-        update_rows(weights, ld, scratch.values, scratch.active, count, scratch.tile[at : at + ld])
+        update_rows(weights, ld, scratch.values, scratch.active, count, delta)
