@@ -14,10 +14,11 @@ from fastnn.kernels.dense import (
     COPY_PANELS,
     GRADIENT_ROWS,
     LONG_ROW,
+    NEAR_BYTES,
     OUTPUT_PIECE,
     SUM_LENGTH,
     bias_gradient,
-    copied_product,
+    far_product,
     gather_panel,
     long_product,
     narrow_product,
@@ -112,6 +113,8 @@ def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows
             rest = count - high
             if copied:
                 transpose(w[start * along :], along, copy[start:], copied_length(tile), stop - start, high)
+            far = (stop - start) * count * tile.itemsize > NEAR_BYTES
+            to_next = OUTPUT_PIECE * across if o + OUTPUT_PIECE < outputs else length * along - o * across
             for panel in range(panels[0], panels[1]):
                 x = panel_of(tile, source[0], source[1], panel)
                 z = panel_of(tile, target[0], target[1], panel)[o * rows :]
@@ -119,7 +122,10 @@ def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows
                     narrow_product(w, across, along, b, x, z, count, start, stop)
                     continue
                 if high and copied:
-                    copied_product(copy, copied_length(tile), 1, b, x, z, high, start, stop)
+                    long_product(copy, copied_length(tile), 1, b, x, z, high, start, stop)
+                elif high and far:
+                    ahead = to_next if panel == panels[0] else 0
+                    far_product(w, across, along, b, x, z, high, start, stop, ahead)
                 elif high:
                     long_product(w, across, along, b, x, z, high, start, stop)
                 if rest > 0:

@@ -39,6 +39,10 @@ LONG_SUM = 64
 # 1024 -> 1024: 0.71 -> 0.88 of BLAS with 4 panels, 0.80 -> 0.97 with 8; 512 -> 512: 0.91 -> 1.01; 256 -> 256,
 # which is left as it is: 1.05 -> 1.04 (benchmarks/micro/dense.py).
 LONG_ROW, COPY_PANELS = 2048, 4
+# A piece of weights that is larger than L1 comes from another core that has just changed it, or from L3: the
+# first panel asks for the next piece. 784-256-128-10 with two threads: 0.93 (0.84 to 0.94, in turn), with one
+# 0.99; small layers would take 1 to 2 % longer.
+NEAR_BYTES = 32 * 1024
 # Rows of a tile that are summed before the next weights take their turn: the deltas of so many stay in L1.
 # 1024-1024-1024-10 with 1,024 rows takes 2 % less than without, 1024-256-10 with 512 rows 4 % (in turn).
 GRADIENT_ROWS = 256
@@ -53,17 +57,17 @@ def rows_in_high_blocks(count, terms):
     return max(0, count - rest) if terms >= LONG_SUM else 0
 
 
-def make_product(height, width):
-    """The product kernel with blocks of height x width vectors."""
+def make_product(height, width, asks=False):
+    """The product kernel with blocks of height x width vectors; whether it asks for weights early."""
 
     # Not one kernel that hands its loop blocks of any shape: LLVM optimises a kernel that calls no other
     # before it is inlined, which is worth 11 % of a step of 4-32-16-4.
     @kernel
-    def product(weights, across, along, bias, x, z, n_outputs, first, last):
+    def product(weights, across, along, bias, x, z, n_outputs, first, last, ahead=0):
         """z[o, r] = (bias[o] if first == 0 else z[o, r]) + sum_i weights[o*across + i*along] x[i, r].
 
         first <= i < last; x (I, R), z (O, R), bias (O,). Forward has the strides (1, ld), the gradient by the
-        inputs (ld, 1).
+        inputs (ld, 1). What is needed next lies `ahead` numbers after these weights.
         """
         # Two inputs a turn: 2 to 5 % less time for 64 inputs, 20 to 30 % for 4 (benchmarks/micro/dense.py).
         rows, step, even = panel_rows(x), lanes(x), last - (last - first) % 2
@@ -74,6 +78,9 @@ def make_product(height, width):
                 block = block_load(z, height, width, o * rows, rows)
             for i in range(first, even, 2):
                 at = o * across + i * along
+                if asks:
+                    block_prefetch(weights, 1, 1, at + ahead, 0, 0)
+                    block_prefetch(weights, 1, 1, at + along + ahead, 0, 0)
                 block = block_multiply_add(block, weights, at, across, x, i * rows, step)
                 block = block_multiply_add(block, weights, at + along, across, x, (i + 1) * rows, step)
             if even < last:
@@ -84,13 +91,12 @@ def make_product(height, width):
     return product
 
 
-# For sums of any length; for long ones; the same for weights that were transposed, since the compiler makes
-# use of strides that are the same wherever a kernel is called (4-32-16-4: 2 %); and for the first half of a
+# For sums of any length; for long ones; for weights that come from far away; and for the first half of a
 # panel, so that few rows cost half.
-product, long_product, copied_product, narrow_product = (
+product, long_product, far_product, narrow_product = (
     make_product(4, 2),
     make_product(HIGH, 2),
-    make_product(HIGH, 2),
+    make_product(HIGH, 2, asks=True),
     make_product(8, 1),
 )
 
@@ -128,7 +134,7 @@ def weight_gradient(layer, x, deltas, gradient, first, last, n_rows, fresh):
                 # The sums so far are far away: asked for now, they are there when they are needed. 1024 ->
                 # 1024: 0.93 -> 1.0 of BLAS (benchmarks/micro/dense.py).
                 if not fresh:
-                    block_prefetch(gradient, HIGH, 2, at, ld)
+                    block_prefetch(gradient, HIGH, 2, at, ld, 1)
                 block = add_rows(block, x, i, x_width, deltas, o, ld, n_rows)
                 if not fresh:
                     block += block_load(gradient, HIGH, 2, at, ld)

@@ -210,15 +210,18 @@ def block_load(typing, values, rows, columns, at, stride):
 
 
 @intrinsic(prefer_literal=True)
-def block_prefetch(typing, values, rows, columns, at, stride):
-    """What `block_load` would load, asked for early: it is to be written, too."""
+def block_prefetch(typing, values, rows, columns, at, stride, written):
+    """Asks for what `block_load` would load, which may lie past the end; for L1 and for this core alone if
+    it is to be `written`, a literal 1 or 0.
+    """
     block = block_type(values, rows, columns)
 
     def generate(context, builder, sig, args):
         emit, at, byte, number = Emitter(context, builder, block), args[3], ir.IntType(8), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), number, number, number])
         prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        how = [ir.Constant(number, code) for code in (1, 3, 1)]  # to write, to the nearest cache, of data
+        # Whether to write; how near a cache; data, not instructions.
+        how = [ir.Constant(number, code) for code in ((1, 3, 1) if written.literal_value else (0, 2, 1))]
         for _ in range(block.rows):
             for column in range(block.columns):
                 pointer = emit.pointer(sig.args[0], args[0], at, column * block.lanes)
@@ -226,7 +229,7 @@ def block_prefetch(typing, values, rows, columns, at, stride):
             at = builder.add(at, args[4])
         return context.get_dummy_value()
 
-    return block and (types.void(values, rows, columns, types.intp, types.intp), generate)
+    return block and (types.void(values, rows, columns, types.intp, types.intp, written), generate)
 
 
 @intrinsic
