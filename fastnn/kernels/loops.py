@@ -8,7 +8,7 @@ from fastnn.kernels.dense import scatter_panel
 from fastnn.kernels.jit import entry, kernel
 from fastnn.kernels.layout import LD, Z_AT
 from fastnn.kernels.parts import reference
-from fastnn.kernels.passes import add_gradients, pass_back, pass_forward, update_chunks
+from fastnn.kernels.passes import add_gradients, ask_for, pass_back, pass_forward, update_chunks
 from fastnn.kernels.sample import fold
 from fastnn.kernels.samples import learns_at_once, pass_samples, penalty
 from fastnn.kernels.schedule import begin_batch, check_finite, end_batch, judge
@@ -148,13 +148,15 @@ def shared_gradient(rank, n_threads, references, work, control, first, last):
 
 
 @kernel(embed=True)
-def batch_gradient(rank, n_threads, references, work, control):
+def batch_gradient(rank, n_threads, references, params, work, control):
     """Gradient of the batch at the cursor, in `n_shards` vectors that are still to be added."""
     ints, unit = control.ints, lanes(work.tiles)
     first, last = ints[CURSOR], min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
     if ints[N_SHARDS] == 1:
         shared_gradient(rank, n_threads, references, work, control, first, last)
         return
+    if n_threads > 1:
+        ask_for(params)
     vectors, taken = (last - first + unit - 1) // unit, control.taken
     while True:
         shard, ended = take_run(taken, FORWARD_AND_BACK, rank, n_threads, ints[N_SHARDS], 1)
@@ -202,7 +204,7 @@ def train(rank, n_threads, model, moments, data, work, control):
         n_threads = control.ints[TEAM]
         if control.ints[GO] == 0 or rank >= n_threads:
             break
-        batch_gradient(rank, n_threads, (net, everything), work, control)
+        batch_gradient(rank, n_threads, (net, everything), model.params, work, control)
         update_all(rank, n_threads, everything, control)
         meet(control, n_threads)
         if rank == 0:

@@ -211,8 +211,8 @@ def block_load(typing, values, rows, columns, at, stride):
 
 @intrinsic(prefer_literal=True)
 def block_prefetch(typing, values, rows, columns, at, stride, written):
-    """Asks for what `block_load` would load, which may lie past the end; for L1 and for this core alone if
-    it is to be `written`, a literal 1 or 0.
+    """Asks for what `block_load` would load, which may lie past the end; for this core alone if it is to be
+    `written`, a literal 1 or 0.
     """
     block = block_type(values, rows, columns)
 
@@ -220,8 +220,7 @@ def block_prefetch(typing, values, rows, columns, at, stride, written):
         emit, at, byte, number = Emitter(context, builder, block), args[3], ir.IntType(8), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), number, number, number])
         prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        # Whether to write; how near a cache; data, not instructions.
-        how = [ir.Constant(number, code) for code in ((1, 3, 1) if written.literal_value else (0, 2, 1))]
+        how = [ir.Constant(number, code) for code in (written.literal_value, 3, 1)]  # into L1, as data
         for _ in range(block.rows):
             for column in range(block.columns):
                 pointer = emit.pointer(sig.args[0], args[0], at, column * block.lanes)
