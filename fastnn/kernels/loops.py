@@ -40,7 +40,7 @@ from fastnn.kernels.team import barrier, note_late, reset, share, take_next, tak
 
 # A thread's share is cut into so many runs, which others may take. The weights serve all panels of a run, so
 # those are no shorter than this: 1024-1024-1024-10 took 3 % longer with runs of 2.
-RUNS_OF_SHARE, SHORTEST_RUN_OF_PANELS = 4, 4
+RUNS_OF_SHARE, SHORTEST_RUN_OF_PANELS = 16, 4
 
 READS = ("data.table", "data.y", "data.weights")
 
