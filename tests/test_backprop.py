@@ -4,24 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import (
-    ACTIVATIONS,
-    DTYPES,
-    PAIRS,
-    READ,
-    ROWS,
-    WIDTHS,
-    WRITTEN,
-    Guarded,
-    Oracle,
-    draw_data,
-    make_network,
-    padded,
-)
-
-from fastnn.kernels import backprop, dense
-from fastnn.kernels.jit import kernel
-from fastnn.kernels.layout import PANEL_VECTORS, row_length, vector_lanes
+from cases import ACTIVATIONS, DTYPES, PAIRS, ROWS, WIDTHS, Oracle, draw_data, make_network
 
 DEPTHS = [(), (7,), (17, 10), (10, 33, 3)]
 
@@ -50,7 +33,6 @@ def test_network_of_every_width_has_the_gradient_of_the_oracle(n_rows, dtype):
         (401, 260, 3),
         # Several pieces of weights, the last of which is not all in high blocks.
         (137, 260, 100),
-        # Rows of weights so long that they are transposed.
         (401, 530, 3),
     ]:
         network = make_network((inputs, hidden, outputs), "tanh", "identity", "squared_error", dtype)
@@ -132,44 +114,3 @@ def test_gradient_agrees_with_differences_of_the_loss(loss, output_activation, a
             analytic.append(gradient[place])
     error = np.linalg.norm(np.subtract(numeric, analytic)) / np.linalg.norm(numeric)
     assert error <= 1e-6
-
-
-@kernel
-def multiply(weights, ld, bias, tile, target, sizes, panels, n_rows, copy):
-    backprop.multiply(weights, (1, ld), bias, tile, (0, sizes[0]), target, sizes, panels, n_rows, copy)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_transposed_weights_give_the_same_bits_in_no_more_room_than_they_need(dtype):
-    lanes = vector_lanes(np.dtype(dtype))
-    rows, random = PANEL_VECTORS * lanes, np.random.default_rng(0)
-    for n_inputs, n_outputs in itertools.product([8, 64, 65, 333, 600], [1, 4, 60, 121, 260]):
-        # The last panel has few rows.
-        panels, n_rows, ld = 3, 2 * rows + 1, row_length(n_outputs, lanes)
-        W = Guarded(padded(random.normal(size=(n_inputs, n_outputs)).astype(dtype), ld), READ)
-        bias = Guarded(padded(random.normal(size=(1, n_outputs)).astype(dtype), ld)[0], READ)
-        x = random.normal(size=panels * n_inputs * rows).astype(dtype)
-        length = dense.SUM_LENGTH + lanes
-        products = []
-        for room in (0, n_inputs + dense.OUTPUT_PIECE * length):
-            tile = Guarded(np.concatenate([x, np.full(panels * ld * rows, np.nan, dtype)]), WRITTEN)
-            copy = Guarded(np.full(room, np.nan, dtype), WRITTEN)
-            sizes, panels_of_call = (n_inputs, n_outputs), (0, panels)
-            target = (x.size, ld)
-            multiply(
-                W.values, ld, bias.values, tile.values, target, sizes, panels_of_call, n_rows, copy.values
-            )
-            tile.assert_guards_untouched()
-            copy.assert_guards_untouched()
-            z = tile.values[x.size :].reshape(panels, ld, rows)
-            products.append(z.transpose(0, 2, 1).reshape(-1, ld)[:n_rows, :n_outputs])
-            # Transposed or not, what is copied follows from the sizes alone.
-            high = max(dense.rows_in_high_blocks(min(n_outputs, dense.OUTPUT_PIECE), n_inputs), 0)
-            assert np.isnan(copy.values).all() == (not room or not high)
-        np.testing.assert_array_equal(products[1], products[0])
-        inputs = x.reshape(panels, n_inputs, rows).transpose(0, 2, 1).reshape(-1, n_inputs)[:n_rows]
-        exact = (
-            inputs.astype(float) @ W.values.reshape(-1, ld)[:n_inputs, :n_outputs] + bias.values[:n_outputs]
-        )
-        scale = np.abs(exact).max()
-        np.testing.assert_allclose(products[0], exact, rtol=0, atol=n_inputs * np.finfo(dtype).eps * scale)

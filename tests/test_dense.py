@@ -116,12 +116,14 @@ def test_product_with_exchanged_strides_is_the_gradient_by_the_inputs(n_inputs, 
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kernel", ["long_product", "far_product"])
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("n_inputs", [1, 64, 130, LONG])
-def test_long_product_is_the_same_with_more_outputs_at_a_time(n_inputs, backwards, dtype):
+def test_long_products_are_the_same_with_more_outputs_at_a_time(n_inputs, backwards, kernel, dtype):
+    wide = getattr(dense, kernel)
     for n_outputs in [n for n in range(4, 131) if dense.rows_in_high_blocks(n, dense.LONG_SUM) >= n]:
         for n_rows in (1, panel_rows(dtype), 65):
-            check_product(n_inputs, n_outputs, n_rows, dtype, backwards, dense.long_product)
+            check_product(n_inputs, n_outputs, n_rows, dtype, backwards, wide)
 
 
 def test_rows_are_taken_in_high_blocks_and_what_is_left_in_fours():
@@ -235,21 +237,17 @@ def test_delta_of_row_finds_the_row_in_all_strips(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_transpose_exchanges_rows_and_columns(dtype):
-    step = lanes(dtype)
-    for n_rows in [*range(step, 3 * step + 1), 100]:
-        for n_columns in [*WIDTHS, 128]:
-            across, along = row_length(n_columns, step), n_rows + 3
-            matrix = padded(draw((n_rows, n_columns), dtype), across)[:n_rows]
-            source = Guarded(matrix, READ)
-            written = round_up(n_columns, step)
-            target = Guarded(np.full((written, along), np.nan, dtype), WRITTEN)
-            dense.transpose(source.values, across, target.values, along, n_rows, n_columns)
-            result = target.values.reshape(written, along)
-            np.testing.assert_array_equal(result[:, :n_rows], matrix.T[:written])
-            assert np.isnan(result[:, n_rows:]).all()
-            target.assert_guards_untouched()
-            source.assert_untouched()
+def test_transpose_back_turns_rows_into_features(dtype):
+    rows = panel_rows(dtype)
+    for n_outputs in [*WIDTHS, 128]:
+        ld = row_length(n_outputs, lanes(dtype))
+        products = Guarded(padded(draw((rows, n_outputs), dtype), ld)[:rows], READ)
+        z, written = Guarded(np.full((ld, rows), np.nan, dtype), WRITTEN), round_up(n_outputs, lanes(dtype))
+        dense.transpose_back(products.values, z.values, ld, n_outputs)
+        expected = products.values.reshape(rows, ld).T[:written]
+        np.testing.assert_array_equal(z.values.reshape(ld, rows)[:written], expected)
+        z.assert_guards_untouched()
+        products.assert_untouched()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -162,7 +162,7 @@ def test_one_trainer_may_change_its_optimizer_and_batches():
 
 # A small network cuts its batches into shards; a large one shares a tile, and its threads share its chunks.
 SHARED = {"shards": ((10, 33, 3), 701), "tiles": ((100, 130, 130, 3), 150)}
-# A thread that takes many rows of a wide one transposes the weights first, one that takes few doesn't.
+# Several pieces of weights, of which each thread needs all, and two blocks of rows for the weight gradients.
 SHARED_OR_WIDE = SHARED | {"wide": ((300, 530, 3), 300)}
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/micro/dense.py [SIZES [ROWS [DTYPE [ACTIVATION]]]]     784,256,128,10 128 float64 tanh
 
-Then 1024 -> 1024 with what layout.py and dense.py chose, and without: pieces of W that are transposed, high
-blocks, W in pieces, sums that are cut, rows of W that don't lie a power of two apart. The fastest of many
-short windows, so that other programs count little.
+Then 1024 -> 1024 with what layout.py and dense.py chose, and without: rows of W asked for ahead, high blocks,
+W in pieces, sums that are cut, rows of W that don't lie a power of two apart. The fastest of many short
+windows, so that other programs count little.
 """
 
 import itertools
@@ -72,9 +72,8 @@ def adam(times, params, gradient, first, second, hyper):
 
 
 @numba.njit(nogil=True)
-def multiply(times, weights, ld, bias, x, z, sizes, copy, cut, piece, high_blocks):
+def multiply(times, weights, ld, bias, x, z, sizes, cut, piece, high_blocks, asks):
     """z = W' x + b for panels x of 128 rows, W in pieces of cut x piece, as backprop.multiply does it."""
-    length = cut + dense.lanes(x)
     inputs, outputs, panels = sizes
     rows = panel_rows(x)
     for _ in range(times):
@@ -84,17 +83,15 @@ def multiply(times, weights, ld, bias, x, z, sizes, copy, cut, piece, high_block
                 count = min(piece, outputs - o)
                 terms = stop - start if high_blocks else 0
                 high = dense.rows_in_high_blocks(count, terms)
-                w, across, along = weights[o:], 1, ld
-                if copy.size:
-                    dense.transpose(w[start * ld :], ld, copy[start:], length, stop - start, count)
-                    w, across, along = copy, length, 1
                 for panel in range(panels):
                     part = x[panel * inputs * rows : (panel + 1) * inputs * rows]
                     out = z[(panel * outputs + o) * rows : (panel + 1) * outputs * rows]
-                    others, b, rest = w[high * across :], bias[o:], count - high
-                    dense.long_product(w, across, along, b, part, out, high, start, stop)
-                    out = out[high * rows :]
-                    dense.product(others, across, along, b[high:], part, out, rest, start, stop)
+                    w, b, rest = weights[o:], bias[o:], count - high
+                    if asks:
+                        dense.far_product(w, 1, ld, b, part, out, high, start, stop)
+                    else:
+                        dense.long_product(w, 1, ld, b, part, out, high, start, stop)
+                    dense.product(w[high:], 1, ld, b[high:], part, out[high * rows :], rest, start, stop)
 
 
 def fastest(function, *args):
@@ -154,14 +151,13 @@ def choices():
     x += np.random.RandomState(0).rand(x.size).astype(DTYPE)
     padded = layout.row_length(outputs, layout.vector_lanes(DTYPE))
     cut, piece = dense.SUM_LENGTH, dense.OUTPUT_PIECE
-    room = aligned_zeros((inputs + piece * 2 * cut,), DTYPE)
     for text, ld, *how in (
-        (f"pieces of {cut} x {piece}, transposed", padded, room, cut, piece, True),
-        ("the same, as they are", padded, room[:0], cut, piece, True),
-        ("the same, blocks of 4 x 2", padded, room[:0], cut, piece, False),
-        (f"the same, pieces of {cut} x {outputs}", padded, room[:0], cut, outputs, False),
-        ("the same, whole sums", padded, room[:0], inputs, outputs, False),
-        (f"ld = {outputs}, pieces of {cut} x {outputs}", outputs, room[:0], cut, outputs, False),
+        (f"ld = {padded}, pieces of {cut} x {piece}", padded, cut, piece, True, True),
+        ("the same, nothing asked for ahead", padded, cut, piece, True, False),
+        ("the same, blocks of 4 x 2", padded, cut, piece, False, False),
+        (f"the same, pieces of {cut} x {outputs}", padded, cut, outputs, False, False),
+        ("the same, whole sums", padded, inputs, outputs, False, False),
+        (f"ld = {outputs}, pieces of {cut} x {outputs}", outputs, cut, outputs, False, False),
     ):
         weights, bias = aligned_zeros((inputs * ld,), DTYPE), aligned_zeros((ld,), DTYPE)
         seconds = fastest(multiply, weights, ld, bias, x, z, (inputs, outputs, panels), *how)

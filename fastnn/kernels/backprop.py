@@ -11,9 +11,7 @@ import numpy as np
 from fastnn.kernels.activations import activate, multiply_derivative, softmax_panel
 from fastnn.kernels.codes import SOFTMAX
 from fastnn.kernels.dense import (
-    COPY_PANELS,
     GRADIENT_ROWS,
-    LONG_ROW,
     NEAR_BYTES,
     OUTPUT_PIECE,
     SUM_LENGTH,
@@ -24,7 +22,6 @@ from fastnn.kernels.dense import (
     narrow_product,
     product,
     rows_in_high_blocks,
-    transpose,
     transpose_panel,
     weight_gradient,
 )
@@ -87,45 +84,31 @@ class Scratch(NamedTuple):
 
 
 @kernel(embed=True)
-def copied_length(like):
-    """Numbers from one row of a transposed piece of weights to the next: no power of two apart."""
-    return SUM_LENGTH + lanes(like)
-
-
-@kernel(embed=True)
-def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows, copy):
+def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows):
     """`product` of (inputs, outputs) = sizes for the panels from panels[0] to panels[1], the last of which
     may have few of the tile's n_rows rows; source and target are (at, width).
 
-    A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn: as it
-    is, or, with the strides of forward and room in `copy`, transposed. The sums are cut in equal parts: a
-    short last one would cost 3 % of 784-256-128-10.
+    A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn. The
+    sums are cut in equal parts: a short last one would cost 3 % of 784-256-128-10.
     """
     (across, along), (inputs, outputs), rows, step = strides, sizes, panel_rows(tile), lanes(tile)
     parts = (inputs + SUM_LENGTH - 1) // SUM_LENGTH
     length = ((inputs + parts - 1) // parts + step - 1) // step * step
     for start in range(0, inputs, length):
         stop = min(inputs, start + length)
-        copied = copy.size > 0 and stop - start >= step
         for o in range(0, outputs, OUTPUT_PIECE):
             w, b, count = weights[o * across :], bias[o:], min(OUTPUT_PIECE, outputs - o)
             high = rows_in_high_blocks(count, stop - start)
             rest = count - high
-            if copied:
-                transpose(w[start * along :], along, copy[start:], copied_length(tile), stop - start, high)
-            far = (stop - start) * count * tile.itemsize > NEAR_BYTES
-            to_next = OUTPUT_PIECE * across if o + OUTPUT_PIECE < outputs else length * along - o * across
+            far = across < along and (stop - start) * count * tile.itemsize > NEAR_BYTES
             for panel in range(panels[0], panels[1]):
                 x = panel_of(tile, source[0], source[1], panel)
                 z = panel_of(tile, target[0], target[1], panel)[o * rows :]
                 if n_rows - panel * rows <= step:
                     narrow_product(w, across, along, b, x, z, count, start, stop)
                     continue
-                if high and copied:
-                    long_product(copy, copied_length(tile), 1, b, x, z, high, start, stop)
-                elif high and far:
-                    ahead = to_next if panel == panels[0] else 0
-                    far_product(w, across, along, b, x, z, high, start, stop, ahead)
+                if high and far:
+                    far_product(w, across, along, b, x, z, high, start, stop)
                 elif high:
                     long_product(w, across, along, b, x, z, high, start, stop)
                 if rest > 0:
@@ -136,17 +119,10 @@ def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows
 @kernel(embed=True)
 def propagate(layer, params, tile, panels, n_rows):
     """z = W' x + b of one layer."""
-    ld, rows = layer[LD], panel_rows(tile)
     weights = params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
-    bias = params[layer[BIAS_AT] : layer[BIAS_AT] + ld]
-    x, z = (layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], ld)
-    sizes = layer[INPUTS], layer[OUTPUTS]
-    # The deltas of these panels, in strips, come here later: until then the place is free.
-    copy = tile[layer[STRIPS_AT] + panels[0] * rows * ld : layer[STRIPS_AT] + panels[1] * rows * ld]
-    has_room = copy.size >= layer[INPUTS] + OUTPUT_PIECE * copied_length(tile)
-    if not has_room or panels[1] - panels[0] < COPY_PANELS or ld * weights.itemsize < LONG_ROW:
-        copy = copy[:0]
-    multiply(weights, (1, ld), bias, tile, x, z, sizes, panels, n_rows, copy)
+    bias = params[layer[BIAS_AT] : layer[BIAS_AT] + layer[LD]]
+    x, z = (layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], layer[LD])
+    multiply(weights, (1, layer[LD]), bias, tile, x, z, (layer[INPUTS], layer[OUTPUTS]), panels, n_rows)
 
 
 @kernel(embed=True)
@@ -155,7 +131,7 @@ def propagate_back(layer, model, tile, delta_at, panels, n_rows):
     weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     delta, dx = (layer[DELTA_AT], layer[LD]), (delta_at, layer[X_WIDTH])
     sizes = (layer[OUTPUTS], layer[INPUTS])
-    multiply(weights, (layer[LD], 1), model.zeros, tile, delta, dx, sizes, panels, n_rows, tile[:0])
+    multiply(weights, (layer[LD], 1), model.zeros, tile, delta, dx, sizes, panels, n_rows)
 
 
 @kernel(embed=True)

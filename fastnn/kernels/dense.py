@@ -29,20 +29,15 @@ HIGH = 8 if VECTOR_BITS == 512 else 6
 # A piece of the weights that serves all panels while it is in the cache: inputs that are summed before the
 # next panel takes its turn, few enough to stay in L1 of 48 or 32 KB, and outputs, a multiple of HIGH and of
 # the lanes (benchmarks/micro/dense.py; docs/engine.md).
-SUM_LENGTH, OUTPUT_PIECE = (256, 128) if VECTOR_BITS == 512 else (192, 120)
+SUM_LENGTH, OUTPUT_PIECE = (192, 128) if VECTOR_BITS == 512 else (192, 120)
 # From this many terms on, high blocks pay: their many sums hide the wait for what is not in L1, where the 8
 # of 4 x 2 just hide how long a multiply-add takes. Short sums lose: 20 -> 20 runs at 79 GFLOP/s in place of
 # 84 (a trial).
 LONG_SUM = 64
-# A row of W of so many bytes lies on a page of its own, or shares it with one other: sums down a column of W
-# wait for the translation of addresses, so a piece of W is transposed where it then serves so many panels.
-# 1024 -> 1024: 0.71 -> 0.88 of BLAS with 4 panels, 0.80 -> 0.97 with 8; 512 -> 512: 0.91 -> 1.01; 256 -> 256,
-# which is left as it is: 1.05 -> 1.04 (benchmarks/micro/dense.py).
-LONG_ROW, COPY_PANELS = 2048, 4
-# A piece of weights that is larger than L1 comes from another core that has just changed it, or from L3: the
-# first panel asks for the next piece. 784-256-128-10 with two threads: 0.93 (0.84 to 0.94, in turn), with one
-# 0.99; small layers would take 1 to 2 % longer.
-NEAR_BYTES = 32 * 1024
+# Sums down a column of W wait for every row, which no prefetcher of a CPU foresees: where a piece of W is
+# larger than L1, the rows are asked for so many ahead. Smaller layers would take 1 to 2 % longer.
+# 1024-1024-1024-10 0.90, 784-256-128-10 with two threads, each of which changes half of W, 0.90 (in turn).
+NEAR_BYTES, ROWS_AHEAD = 32 * 1024, 16
 # Rows of a tile that are summed before the next weights take their turn: the deltas of so many stay in L1.
 # 1024-1024-1024-10 with 1,024 rows takes 2 % less than without, 1024-256-10 with 512 rows 4 % (in turn).
 GRADIENT_ROWS = 256
@@ -58,16 +53,16 @@ def rows_in_high_blocks(count, terms):
 
 
 def make_product(height, width, asks=False):
-    """The product kernel with blocks of height x width vectors; whether it asks for weights early."""
+    """The product kernel with blocks of height x width vectors; whether it asks for weights ahead."""
 
     # Not one kernel that hands its loop blocks of any shape: LLVM optimises a kernel that calls no other
     # before it is inlined, which is worth 11 % of a step of 4-32-16-4.
     @kernel
-    def product(weights, across, along, bias, x, z, n_outputs, first, last, ahead=0):
+    def product(weights, across, along, bias, x, z, n_outputs, first, last):
         """z[o, r] = (bias[o] if first == 0 else z[o, r]) + sum_i weights[o*across + i*along] x[i, r].
 
         first <= i < last; x (I, R), z (O, R), bias (O,). Forward has the strides (1, ld), the gradient by the
-        inputs (ld, 1). What is needed next lies `ahead` numbers after these weights.
+        inputs (ld, 1).
         """
         # Two inputs a turn: 2 to 5 % less time for 64 inputs, 20 to 30 % for 4 (benchmarks/micro/dense.py).
         rows, step, even = panel_rows(x), lanes(x), last - (last - first) % 2
@@ -79,8 +74,8 @@ def make_product(height, width, asks=False):
             for i in range(first, even, 2):
                 at = o * across + i * along
                 if asks:
-                    block_prefetch(weights, 1, 1, at + ahead, 0, 0)
-                    block_prefetch(weights, 1, 1, at + along + ahead, 0, 0)
+                    block_prefetch(weights, 1, 1, at + ROWS_AHEAD * along, 0, 0)
+                    block_prefetch(weights, 1, 1, at + (ROWS_AHEAD + 1) * along, 0, 0)
                 block = block_multiply_add(block, weights, at, across, x, i * rows, step)
                 block = block_multiply_add(block, weights, at + along, across, x, (i + 1) * rows, step)
             if even < last:
@@ -197,16 +192,13 @@ def delta_of_row(deltas, row, delta):
 
 
 @kernel
-def transpose(source, across, target, along, n_rows, n_columns):
-    """target[c * along + r] = source[r * across + c], in whole vectors: columns past the last one are
-    padding, and the last rows, of which there is at least one vector, overlap their neighbours.
-    """
-    step = lanes(source)
-    for start in range(0, n_rows, step):
-        r = min(start, n_rows - step)
-        for c in range(0, n_columns, step):
-            block = block_transpose(block_load(source, SQUARE, 1, r * across + c, across))
-            block_store(block, target, c * along + r, along)
+def transpose_back(products, z, ld, n_outputs):
+    """z[o, r] = products[r, o].  products (R, ld), z (O, R)."""
+    rows, step = panel_rows(z), lanes(z)
+    for r in range(0, rows, step):
+        for o in range(0, n_outputs, step):
+            block = block_transpose(block_load(products, SQUARE, 1, r * ld + o, ld))
+            block_store(block, z, o * rows + r, rows)
 
 
 @kernel

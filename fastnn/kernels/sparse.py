@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn.kernels.dense import delta_of_row, transpose
+from fastnn.kernels.dense import delta_of_row, transpose_back
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import BIAS_AT, DELTA_AT, LD, OUTPUTS, STRIPS_AT, WEIGHTS_AT, Z_AT
 from fastnn.kernels.sample import STRIP, product_by_rows, update_rows
@@ -80,7 +80,7 @@ def multiply_panel(table, layer, params, scratch, panel):
         for o in range(ld):
             z[o] += bias[o]
     z_panel = tile[layer[Z_AT] + panel * rows * ld : layer[Z_AT] + (panel + 1) * rows * ld]
-    transpose(products, ld, z_panel, rows, rows, layer[OUTPUTS])
+    transpose_back(products, z_panel, ld, layer[OUTPUTS])
 
 
 @kernel
