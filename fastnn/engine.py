@@ -125,7 +125,7 @@ class Predictor:
             work = make_work(layout, self.sizes[-1], dtype, threads, threads)
         out = np.empty((n, self.sizes[-1]), dtype)
         data = kernels.backprop.Data(make_table(X), *self._no_targets)
-        args = kernels.team.new_counter(), model, data, out, work, 0 if logits else 1
+        args = kernels.meeting.new_counter(), model, data, out, work, 0 if logits else 1
         if self._code is None or not plain(X, dtype):
             self._code = kernels.predict.code_for(0, *args)
         if threads > 1:
@@ -180,8 +180,8 @@ class Session:
         self.squares = np.zeros(len(layout.chunks))
         self.shard_losses = np.zeros(shards)
         self.layout = layout
-        self.barrier = kernels.team.new_barrier()
-        counters = kernels.state.PHASES, self.n_threads, kernels.team.BARRIER_SIZE
+        self.barrier = kernels.meeting.new_barrier()
+        counters = kernels.state.PHASES, self.n_threads, kernels.meeting.BARRIER_SIZE
         self.taken = np.zeros(counters, dtype=np.int64)
         self._args: tuple[Any, ...] = ()
         self._code: Any = None

@@ -53,6 +53,7 @@ KERNEL_FLOORS = [
         "codes",
         "jit",
         "layout",
+        "meeting",
         "parts",
         "placement",
         "simd",

@@ -17,21 +17,20 @@ import pytest
 from fastnn import threads
 from fastnn.kernels import team
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.placement import leave_shared_core
-from fastnn.kernels.team import (
+from fastnn.kernels.meeting import (
     BARRIER_SIZE,
-    Team,
     barrier,
     new_barrier,
     new_counter,
     note_late,
     reset,
-    run_with_helpers,
     share,
     take_next,
     take_run,
     was_late,
 )
+from fastnn.kernels.placement import leave_shared_core
+from fastnn.kernels.team import Team, run_with_helpers
 from fastnn.threads import TakenCores, usable_threads
 
 LINE = 16  # numbers from one thread's slot to the next, so that they don't share a cache line

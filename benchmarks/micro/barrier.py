@@ -8,9 +8,10 @@ import statistics
 import sys
 import time
 
-import fastnn.kernels.team as team_module
+from fastnn.kernels import meeting
 from fastnn.kernels.jit import Kernel
-from fastnn.kernels.team import Team, barrier, new_barrier
+from fastnn.kernels.meeting import barrier, new_barrier
+from fastnn.kernels.team import Team
 
 ROUNDS, REPEATS = 20_000, 5
 
@@ -18,7 +19,7 @@ ROUNDS, REPEATS = 20_000, 5
 def measure(n_threads, spins):
     """Best of REPEATS: seconds a barrier when nothing is done in between."""
     # The number of looks is a constant of the compiled code, so each one needs kernels of its own.
-    team_module.SPINS = spins
+    meeting.SPINS = spins
     meet = Kernel(barrier.py_func, frozenset())
 
     def rounds(rank, n_threads, state, count):
@@ -53,7 +54,7 @@ def measure_call(n_threads, pause):
 
 
 if __name__ == "__main__":
-    for spins in [int(text) for text in sys.argv[1:]] or [team_module.SPINS]:
+    for spins in [int(text) for text in sys.argv[1:]] or [meeting.SPINS]:
         for n_threads in (2, 3, 4, 8):
             print(f"{spins:6d} looks  {n_threads} threads  {1e6 * measure(n_threads, spins):8.3f} us")
     for n_threads in (2, 4):

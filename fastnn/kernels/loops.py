@@ -1,12 +1,13 @@
 """The entry points: training by batches and by samples, prediction. Loops only, no formula of its own.
 
 Every thread of a team makes the same call with its own rank. Rank 0 alone changes the state of the run,
-between two barriers; what there is to do in a step is shared by counters that all change (team.py).
+between two barriers; what there is to do in a step is shared by counters that all change (meeting.py).
 """
 
 from fastnn.kernels.dense import scatter_panel
 from fastnn.kernels.jit import entry, kernel
 from fastnn.kernels.layout import LD, Z_AT
+from fastnn.kernels.meeting import barrier, note_late, reset, share, take_next, take_run, was_late
 from fastnn.kernels.parts import reference
 from fastnn.kernels.passes import add_gradients, ask_for, pass_back, pass_forward, update_chunks
 from fastnn.kernels.sample import fold
@@ -36,7 +37,6 @@ from fastnn.kernels.state import (
     UPDATES,
 )
 from fastnn.kernels.subnormals import flush_subnormals, restore_subnormals
-from fastnn.kernels.team import barrier, note_late, reset, share, take_next, take_run, was_late
 
 # A thread's share is cut into so many runs, which others may take. The weights serve all panels of a run, so
 # those are no shorter than this: 1024-1024-1024-10 took 3 % longer with runs of 2.

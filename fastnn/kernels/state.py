@@ -78,7 +78,7 @@ class Control(NamedTuple):
     chunks: np.ndarray  # (C, CHUNK_FIELDS) int64
     squares: np.ndarray  # (C,) float64: sum of squared weights in each chunk
     shard_losses: np.ndarray  # (shards,) float64
-    barrier: np.ndarray  # where threads meet (team.py)
+    barrier: np.ndarray  # where threads meet (meeting.py)
     taken: np.ndarray  # (PHASES, threads, BARRIER_SIZE): how much of each thread's share is taken
 
 
