@@ -83,37 +83,46 @@ class Scratch(NamedTuple):
     values: np.ndarray  # (I + 16,) and what they hold
 
 
-@kernel(embed=True)
-def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows):
-    """`product` of (inputs, outputs) = sizes for the panels from panels[0] to panels[1], the last of which
-    may have few of the tile's n_rows rows; source and target are (at, width).
+def make_multiply(distant_product):
+    """`multiply` with this kernel for pieces of weights that are larger than L1."""
 
-    A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn. The
-    sums are cut in equal parts: a short last one would cost 3 % of 784-256-128-10.
-    """
-    (across, along), (inputs, outputs), rows, step = strides, sizes, panel_rows(tile), lanes(tile)
-    parts = (inputs + SUM_LENGTH - 1) // SUM_LENGTH
-    length = ((inputs + parts - 1) // parts + step - 1) // step * step
-    for start in range(0, inputs, length):
-        stop = min(inputs, start + length)
-        for o in range(0, outputs, OUTPUT_PIECE):
-            w, b, count = weights[o * across :], bias[o:], min(OUTPUT_PIECE, outputs - o)
-            high = rows_in_high_blocks(count, stop - start)
-            rest = count - high
-            far = across < along and (stop - start) * count * tile.itemsize > NEAR_BYTES
-            for panel in range(panels[0], panels[1]):
-                x = panel_of(tile, source[0], source[1], panel)
-                z = panel_of(tile, target[0], target[1], panel)[o * rows :]
-                if n_rows - panel * rows <= step:
-                    narrow_product(w, across, along, b, x, z, count, start, stop)
-                    continue
-                if high and far:
-                    far_product(w, across, along, b, x, z, high, start, stop)
-                elif high:
-                    long_product(w, across, along, b, x, z, high, start, stop)
-                if rest > 0:
-                    others = w[high * across :]
-                    product(others, across, along, b[high:], x, z[high * rows :], rest, start, stop)
+    @kernel(embed=True)
+    def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows):
+        """`product` of (inputs, outputs) = sizes for panels[0] <= panel < panels[1], the last of which may
+        have few of the tile's n_rows rows; source and target are (at, width).
+
+        A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn. The
+        sums are cut in equal parts: a short last one would cost 3 % of 784-256-128-10.
+        """
+        (across, along), (inputs, outputs), rows, step = strides, sizes, panel_rows(tile), lanes(tile)
+        parts = (inputs + SUM_LENGTH - 1) // SUM_LENGTH
+        length = ((inputs + parts - 1) // parts + step - 1) // step * step
+        for start in range(0, inputs, length):
+            stop = min(inputs, start + length)
+            for o in range(0, outputs, OUTPUT_PIECE):
+                w, b, count = weights[o * across :], bias[o:], min(OUTPUT_PIECE, outputs - o)
+                high = rows_in_high_blocks(count, stop - start)
+                rest = count - high
+                far = (stop - start) * count * tile.itemsize > NEAR_BYTES
+                for panel in range(panels[0], panels[1]):
+                    x = panel_of(tile, source[0], source[1], panel)
+                    z = panel_of(tile, target[0], target[1], panel)[o * rows :]
+                    if n_rows - panel * rows <= step:
+                        narrow_product(w, across, along, b, x, z, count, start, stop)
+                        continue
+                    if high and far:
+                        distant_product(w, across, along, b, x, z, high, start, stop)
+                    elif high:
+                        long_product(w, across, along, b, x, z, high, start, stop)
+                    if rest > 0:
+                        others = w[high * across :]
+                        product(others, across, along, b[high:], x, z[high * rows :], rest, start, stop)
+
+    return multiply
+
+
+# Back, sums run along the rows of W, which prefetchers foresee.
+multiply, multiply_back = make_multiply(far_product), make_multiply(long_product)
 
 
 @kernel(embed=True)
@@ -131,7 +140,7 @@ def propagate_back(layer, model, tile, delta_at, panels, n_rows):
     weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     delta, dx = (layer[DELTA_AT], layer[LD]), (delta_at, layer[X_WIDTH])
     sizes = (layer[OUTPUTS], layer[INPUTS])
-    multiply(weights, (layer[LD], 1), model.zeros, tile, delta, dx, sizes, panels, n_rows)
+    multiply_back(weights, (layer[LD], 1), model.zeros, tile, delta, dx, sizes, panels, n_rows)
 
 
 @kernel(embed=True)
