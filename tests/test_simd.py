@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from math import sqrt
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +88,6 @@ def combine(left, right, out):
     block_store(x / y, out, 4 * n, n)
     block_store(block_maximum(x, y), out, 6 * n, n)
     block_store(x * y, out, 8 * n, n)
-    block_store(sqrt(x * x), out, 10 * n, n)
 
 
 @kernel(exact=True)
@@ -215,11 +213,10 @@ def test_arithmetic_is_that_of_numpy(dtype):
     n = 2 * lanes(dtype)
     left, right = draw(n, dtype), draw(n, dtype, 1)
     left[0], right[1], left[2], right[2] = np.nan, np.nan, np.inf, 0
-    out = Guarded(np.zeros(6 * n, dtype), WRITTEN)
+    out = Guarded(np.zeros(5 * n, dtype), WRITTEN)
     combine(left, right, out.values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        expected = [left + right, left - right, left / right, np.maximum(left, right)]
-        expected += [left * right, np.abs(left)]
+        expected = [left + right, left - right, left / right, np.maximum(left, right), left * right]
     # Division may multiply by the reciprocal: a rounding more.
     np.testing.assert_allclose(out.values, np.concatenate(expected), rtol=2 * float(np.finfo(dtype).eps))
     out.assert_guards_untouched()

@@ -1,5 +1,5 @@
-"""Arithmetic of blocks of one shape, vector by vector: + - * / and sqrt, as of numbers, the maximum, the sum
-of a vector, and the quotient by a root of Adam.
+"""Arithmetic of blocks of one shape, vector by vector: + - * / as of numbers, the maximum, the sum of a
+vector, and the quotient by a root of Adam.
 """
 
 import math
@@ -52,7 +52,6 @@ extend(operator.iadd, lambda emit, x, y: emit.builder.fadd(x, y), 2)
 extend(operator.sub, lambda emit, x, y: emit.builder.fsub(x, y), 2)
 extend(operator.mul, lambda emit, x, y: emit.builder.fmul(x, y), 2)
 extend(operator.truediv, lambda emit, x, y: emit.builder.fdiv(x, y), 2)
-extend(math.sqrt, lambda emit, x: emit.call("sqrt", x), 1)
 
 
 @intrinsic
@@ -124,25 +123,18 @@ def over_estimated_root(emit, x, y, epsilon):
 
 @intrinsic
 def over_root(typing, x, y, epsilon):
-    """x / (sqrt(y) + epsilon) of numbers or of blocks, within a few units in the last place where y is normal
-    and epsilon > 0; a smaller y may count as the least normal number.
+    """x / (sqrt(y) + epsilon), within a few units in the last place where y is normal and epsilon > 0; a
+    smaller y may count as the least normal number.
 
     A root and a division of AVX-512's vectors take the divider 22 cycles for 16 float32, and 40 for 8
     float64. The root comes from an estimate there, and Adam's step takes 0.7 and 0.5 of the time. CPUs with
     shorter vectors gain nothing (benchmarks/micro/dense.py; docs/engine.md).
     """
     block = of_blocks(x, y, epsilon)
-    estimates = block and simd.VECTOR_BITS == 512 and simd.cpu_has("avx512f")
+    estimates = simd.VECTOR_BITS == 512 and simd.cpu_has("avx512f")
 
     def divide(emit, x, y, epsilon):
         return emit.builder.fdiv(x, emit.builder.fadd(emit.call("sqrt", y), epsilon))
 
-    def generate(context, builder, sig, args):
-        if block:
-            return vector_by_vector(over_estimated_root if estimates else divide)(context, builder, sig, args)
-        kind = ir.FunctionType(args[1].type, [args[1].type])
-        name = f"llvm.sqrt.f{sig.return_type.bitwidth}"
-        root = builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [args[1]])
-        return builder.fdiv(args[0], builder.fadd(root, args[2]))
-
-    return (x(x, y, epsilon), generate) if x == y == epsilon else None
+    quotient = vector_by_vector(over_estimated_root if estimates else divide)
+    return block and (block(x, y, epsilon), quotient)

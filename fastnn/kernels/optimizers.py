@@ -18,8 +18,8 @@ RATE, DECAY, SCALE, BETA_1, BETA_2, REST_1, REST_2, EPSILON, N_HYPER = range(9)
 def momentum_rule(value, gradient, velocity, h):
     """velocity = beta * velocity - rate * g;  params += velocity.  (Polyak, 1964)
 
-    (value, velocity) after the step. As in the other rules, all may be numbers or blocks of vectors; `h` has
-    the hyper-parameters, `gradient` is scaled.
+    (value, velocity) after the step. All may be numbers or blocks of vectors; `h` has the hyper-parameters,
+    `gradient` is scaled.
     """
     velocity = h[BETA_1] * velocity - h[RATE] * (gradient + h[DECAY] * value)
     return value + velocity, velocity
@@ -39,8 +39,8 @@ def nesterov_rule(value, gradient, velocity, h):
 def adam_rule(value, gradient, first, second, h):
     """m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  params -= rate * m / (sqrt(v) + epsilon).
 
-    (value, m, v) after the step; the rate carries the bias correction, sqrt(1 - b2^t) / (1 - b1^t).  (Kingma
-    & Ba, 2015, section 2)
+    (value, m, v) after the step, all of them blocks; the rate carries the bias correction, sqrt(1 - b2^t) /
+    (1 - b1^t).  (Kingma & Ba, 2015, section 2)
     """
     g = gradient + h[DECAY] * value
     first = h[BETA_1] * first + h[REST_1] * g
@@ -112,17 +112,12 @@ def adam_vector(params, first, second, gradient, at, h):
 
 @kernel(exact=True)
 def adam(params, gradient, first, second, hyper):
-    """`adam_rule` for all parameters.  All arrays (n,)."""
+    """`adam_rule` for all parameters.  All arrays (n,), whole vectors."""
     h, step = vectors(hyper), lanes(params)
-    whole = params.size - params.size % step
     squares = block_zero(params, 1, 1)
-    for at in range(0, whole, step):
+    for at in range(0, params.size, step):
         squares += adam_vector(params, first, second, block_load(gradient, 1, 1, at, 0) * h[SCALE], at, h)
-    h, rest = numbers(hyper), params.dtype.type(0)
-    for i in range(whole, params.size):
-        rest += params[i] * params[i]
-        params[i], first[i], second[i] = adam_rule(params[i], gradient[i] * h[SCALE], first[i], second[i], h)
-    return rest + block_sum(squares)
+    return block_sum(squares)
 
 
 # The kernels by rows are exact, so that a gradient that overflows is infinite, as it is in memory:
