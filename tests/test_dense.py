@@ -60,8 +60,9 @@ def multiply(weights, strides, bias, x, z, sizes, n_rows, wide=dense.product):
     """All panels by `wide`, a last one of few rows by `narrow_product`; sums in parts as in the engine."""
     (n_inputs, x_width), (n_outputs, z_width) = sizes
     rows = panel_rows(weights.dtype)
-    for first in range(0, n_inputs, dense.SUM_LENGTH):
-        last = min(n_inputs, first + dense.SUM_LENGTH)
+    length = dense.part_length(n_inputs, lanes(weights.dtype))
+    for first in range(0, n_inputs, length):
+        last = min(n_inputs, first + length)
         for panel in range(-(-n_rows // rows)):
             kernel = wide if n_rows - panel * rows > lanes(weights.dtype) else dense.narrow_product
             x_panel = x[panel * x_width * rows : (panel + 1) * x_width * rows]
@@ -126,16 +127,31 @@ def test_long_products_are_the_same_with_more_outputs_at_a_time(n_inputs, backwa
             check_product(n_inputs, n_outputs, n_rows, dtype, backwards, wide)
 
 
-def test_rows_are_taken_in_high_blocks_and_what_is_left_in_fours():
+@pytest.mark.parametrize("height", [6, 8])
+def test_rows_are_taken_in_high_blocks_and_what_is_left_in_fours(height, monkeypatch):
+    monkeypatch.setattr(dense, "HIGH", height)
+    rows_in_high_blocks = dense.rows_in_high_blocks.py_func
     for count in range(1, 200):
-        assert dense.rows_in_high_blocks(count, dense.LONG_SUM - 1) == 0
-        high = dense.rows_in_high_blocks(count, dense.LONG_SUM)
+        assert rows_in_high_blocks(count, dense.LONG_SUM - 1) == 0
+        high = rows_in_high_blocks(count, dense.LONG_SUM)
         left = max(0, count - high)
         assert high >= 0
-        assert high % dense.HIGH == 0
+        assert high % height == 0
         assert left <= 8
         # What the blocks reach beyond is padding: up to the next multiple of 4.
         assert high + -(-left // 4) * 4 == -(-count // 4) * 4
+
+
+def test_sums_are_cut_in_equal_parts_of_whole_vectors():
+    for step in (2, 4, 8, 16):
+        for n_inputs in range(1, 2000):
+            length = dense.part_length(n_inputs, step)
+            assert length % step == 0
+            assert length <= dense.SUM_LENGTH
+            parts = -(-n_inputs // length)
+            assert parts == -(-n_inputs // dense.SUM_LENGTH)
+            # Equal but for what makes them whole vectors.
+            assert n_inputs - (parts - 1) * length > length - parts * step
 
 
 def layer_row(n_inputs, n_outputs, ld, x_width):

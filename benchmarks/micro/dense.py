@@ -17,7 +17,7 @@ import numpy as np
 from fastnn.architecture import Architecture
 from fastnn.engine import aligned_zeros, make_model, make_table, make_work
 from fastnn.kernels import backprop, dense, layout, optimizers, passes
-from fastnn.kernels.simd import panel_rows
+from fastnn.kernels.simd import lanes, panel_rows
 from fastnn.network import Network
 
 WINDOW = 2e-3  # seconds
@@ -73,12 +73,13 @@ def adam(times, params, gradient, first, second, hyper):
 
 @numba.njit(nogil=True)
 def multiply(times, weights, ld, bias, x, z, sizes, cut, piece, high_blocks, asks):
-    """z = W' x + b for panels x of 128 rows, W in pieces of cut x piece, as backprop.multiply does it."""
+    """z = W' x + b for panels x of 128 rows, W in pieces as in backprop.py, or sums that are not cut."""
     inputs, outputs, panels = sizes
     rows = panel_rows(x)
+    length = dense.part_length(inputs, lanes(x)) if cut else inputs
     for _ in range(times):
-        for start in range(0, inputs, cut):
-            stop = min(inputs, start + cut)
+        for start in range(0, inputs, length):
+            stop = min(inputs, start + length)
             for o in range(0, outputs, piece):
                 count = min(piece, outputs - o)
                 terms = stop - start if high_blocks else 0
@@ -150,14 +151,14 @@ def choices():
     x, z = (aligned_zeros((panels * inputs * rows,), DTYPE) for _ in range(2))
     x += np.random.RandomState(0).rand(x.size).astype(DTYPE)
     padded = layout.row_length(outputs, layout.vector_lanes(DTYPE))
-    cut, piece = dense.SUM_LENGTH, dense.OUTPUT_PIECE
+    length, piece = dense.part_length(inputs, layout.vector_lanes(DTYPE)), dense.OUTPUT_PIECE
     for text, ld, *how in (
-        (f"ld = {padded}, pieces of {cut} x {piece}", padded, cut, piece, True, True),
-        ("the same, nothing asked for ahead", padded, cut, piece, True, False),
-        ("the same, blocks of 4 x 2", padded, cut, piece, False, False),
-        (f"the same, pieces of {cut} x {outputs}", padded, cut, outputs, False, False),
-        ("the same, whole sums", padded, inputs, outputs, False, False),
-        (f"ld = {outputs}, pieces of {cut} x {outputs}", outputs, cut, outputs, False, False),
+        (f"ld = {padded}, pieces of {length} x {piece}", padded, True, piece, True, True),
+        ("the same, nothing asked for ahead", padded, True, piece, True, False),
+        ("the same, blocks of 4 x 2", padded, True, piece, False, False),
+        (f"the same, pieces of {length} x {outputs}", padded, True, outputs, False, False),
+        ("the same, whole sums", padded, False, outputs, False, False),
+        (f"ld = {outputs}, pieces of {length} x {outputs}", outputs, True, outputs, False, False),
     ):
         weights, bias = aligned_zeros((inputs * ld,), DTYPE), aligned_zeros((ld,), DTYPE)
         seconds = fastest(multiply, weights, ld, bias, x, z, (inputs, outputs, panels), *how)

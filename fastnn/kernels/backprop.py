@@ -14,12 +14,12 @@ from fastnn.kernels.dense import (
     GRADIENT_ROWS,
     NEAR_BYTES,
     OUTPUT_PIECE,
-    SUM_LENGTH,
     bias_gradient,
     far_product,
     gather_panel,
     long_product,
     narrow_product,
+    part_length,
     product,
     rows_in_high_blocks,
     transpose_panel,
@@ -83,7 +83,7 @@ class Scratch(NamedTuple):
     values: np.ndarray  # (I + 16,) and what they hold
 
 
-def make_multiply(distant_product):
+def make_multiply(product_of_far):
     """`multiply` with this kernel for pieces of weights that are larger than L1."""
 
     @kernel(embed=True)
@@ -91,12 +91,10 @@ def make_multiply(distant_product):
         """`product` of (inputs, outputs) = sizes for panels[0] <= panel < panels[1], the last of which may
         have few of the tile's n_rows rows; source and target are (at, width).
 
-        A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn. The
-        sums are cut in equal parts: a short last one would cost 3 % of 784-256-128-10.
+        A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn.
         """
         (across, along), (inputs, outputs), rows, step = strides, sizes, panel_rows(tile), lanes(tile)
-        parts = (inputs + SUM_LENGTH - 1) // SUM_LENGTH
-        length = ((inputs + parts - 1) // parts + step - 1) // step * step
+        length = part_length(inputs, step)
         for start in range(0, inputs, length):
             stop = min(inputs, start + length)
             for o in range(0, outputs, OUTPUT_PIECE):
@@ -111,7 +109,7 @@ def make_multiply(distant_product):
                         narrow_product(w, across, along, b, x, z, count, start, stop)
                         continue
                     if high and far:
-                        distant_product(w, across, along, b, x, z, high, start, stop)
+                        product_of_far(w, across, along, b, x, z, high, start, stop)
                     elif high:
                         long_product(w, across, along, b, x, z, high, start, stop)
                     if rest > 0:
@@ -121,7 +119,7 @@ def make_multiply(distant_product):
     return multiply
 
 
-# Back, sums run along the rows of W, which prefetchers foresee.
+# Back, sums run along the rows of W, which prefetchers foresee: one kernel for both, so one less to compile.
 multiply, multiply_back = make_multiply(far_product), make_multiply(long_product)
 
 
@@ -253,8 +251,8 @@ def chunk_gradient(model, data, chunk, scratch, gradient, begin, n_rows, fresh):
         first, last = chunk[CHUNK_FIRST], chunk[CHUNK_LAST]
         for row in range(0, n_rows, GRADIENT_ROWS):
             count, begins = min(GRADIENT_ROWS, n_rows - row), fresh and row == 0
-            inputs, others = x[row * layer[X_WIDTH] :], deltas[row * layer[LD] :]
-            weight_gradient(layer, inputs, others, weights, first, last, count, begins)
+            x_rows, delta_rows = x[row * layer[X_WIDTH] :], deltas[row * layer[LD] :]
+            weight_gradient(layer, x_rows, delta_rows, weights, first, last, count, begins)
     elif chunk[CHUNK_FIRST] == 0:
         # An entry may lie in any chunk: the first one stands for the whole layer.
         sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh)

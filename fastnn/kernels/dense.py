@@ -1,7 +1,8 @@
 """Bias + matrix product, its two gradients, and the ways into and out of a panel.
 
 Legend: I inputs, O outputs, R rows of a panel, T rows of a tile. A panel holds [feature, row], so vectors run
-along rows and any width runs at full speed. Widths are padded (layout.py): there are no remainder loops.
+along rows and any width runs at full speed; its strips (ld / lanes, R, lanes) hold the same [row, feature], a
+vector of features each. Widths are padded (layout.py): there are no remainder loops.
 """
 
 from fastnn.kernels import arithmetic  # noqa: F401  blocks can be added then
@@ -23,13 +24,13 @@ from fastnn.kernels.simd import (
     panel_rows,
 )
 
-# Vectors below each other in a high block: what the registers hold, 32 of 512 bits or 16. 64 -> 96 in 8 x 2:
-# 1.08 of BLAS, in 12 x 2: 1.03, and 8 leaves no rest (benchmarks/micro/dense.py).
+# Vectors below each other in a high block: what the registers hold, 32 of 512 bits or 16. 12 x 2 vectors of
+# 512 bits are no faster, and 8 leave no rest (a trial; docs/engine.md).
 HIGH = 8 if VECTOR_BITS == 512 else 6
-# A piece of the weights that serves all panels while it is in the cache: inputs that are summed before the
-# next panel takes its turn, few enough to stay in L1 of 48 or 32 KB, and outputs, a multiple of HIGH and of
-# the lanes (benchmarks/micro/dense.py; docs/engine.md).
-SUM_LENGTH, OUTPUT_PIECE = (192, 128) if VECTOR_BITS == 512 else (192, 120)
+# A piece of the weights that serves all panels while it is in L2: inputs, so few that those of a panel stay
+# in L1, and outputs, a multiple of HIGH and of the lanes (benchmarks/micro/dense.py; docs/engine.md).
+SUM_LENGTH = 192
+OUTPUT_PIECE = 128 if VECTOR_BITS == 512 else 120
 # From this many terms on, high blocks pay: their many sums hide the wait for what is not in L1, where the 8
 # of 4 x 2 just hide how long a multiply-add takes. Short sums lose: 20 -> 20 runs at 79 GFLOP/s in place of
 # 84 (a trial).
@@ -41,6 +42,15 @@ NEAR_BYTES, ROWS_AHEAD = 32 * 1024, 16
 # Rows of a tile that are summed before the next weights take their turn: the deltas of so many stay in L1.
 # 1024-1024-1024-10 with 1,024 rows takes 2 % less than without, 1024-256-10 with 512 rows 4 % (in turn).
 GRADIENT_ROWS = 256
+
+
+@kernel(embed=True)
+def part_length(n_inputs, step):
+    """Inputs that are summed before the next panel takes its turn: equal parts in whole vectors of `step`
+    numbers, since a short last one would cost 3 % of 784-256-128-10.
+    """
+    parts = (n_inputs + SUM_LENGTH - 1) // SUM_LENGTH
+    return ((n_inputs + parts - 1) // parts + step - 1) // step * step
 
 
 @kernel(embed=True)
@@ -115,8 +125,7 @@ def add_rows(block, x, i, x_width, deltas, o, ld, n_rows):
 def weight_gradient(layer, x, deltas, gradient, first, last, n_rows, fresh):
     """gradient[i, o] = (0 if fresh else gradient[i, o]) + sum_r x[i, r] delta[r, o],  first <= i < last.
 
-    x: panels (T/R, x_width, R); deltas: strips (T/R, ld/lanes, R, lanes) of `transpose_panel`; gradient (I,
-    ld); sums run over the n_rows real rows.
+    x: panels (T/R, x_width, R); deltas: their strips; gradient (I, ld); sums run over the n_rows real rows.
     """
     step, ld, n_outputs, x_width = lanes(x), layer[LD], layer[OUTPUTS], layer[X_WIDTH]
     # Rows of padding have no gradient: with 4 inputs, padded to 8, leaving them out saves half.
@@ -149,11 +158,8 @@ def weight_gradient(layer, x, deltas, gradient, first, last, n_rows, fresh):
 
 @kernel
 def bias_gradient(deltas, gradient, ld, n_rows, fresh):
-    """gradient[o] = (0 if fresh else gradient[o]) + sum_r delta[r, o].
-
-    deltas: strips (T/R, ld/lanes, R, lanes) of `transpose_panel`; gradient (ld,).
-    """
-    rows, step = 2 * lanes(gradient), lanes(gradient)
+    """gradient[o] = (0 if fresh else gradient[o]) + sum_r delta[r, o].  deltas: strips; gradient (ld,)."""
+    rows, step = panel_rows(gradient), lanes(gradient)
     for o in range(0, ld, step):
         sums, total = block_zero(gradient, 4, 1), block_zero(gradient, 1, 1)
         for start in range(0, n_rows, rows):
@@ -170,7 +176,7 @@ def bias_gradient(deltas, gradient, ld, n_rows, fresh):
 
 @kernel
 def transpose_panel(delta, deltas):
-    """deltas[o / lanes, r, o % lanes] = delta[o, r].  delta (ld, R); deltas: strips (ld / lanes, R, lanes).
+    """deltas[o / lanes, r, o % lanes] = delta[o, r].  delta (ld, R); deltas: its strips.
 
     Strips of one vector, since rows of ld numbers lie on a page each where ld is 1,024: a core has 64 or 96
     translations at hand, and the sums of the weight gradients run over 256 rows. 1024 -> 1024: 0.76 -> 0.93
@@ -185,7 +191,7 @@ def transpose_panel(delta, deltas):
 
 @kernel
 def delta_of_row(deltas, row, delta):
-    """delta[o] = deltas[o / lanes, row, o % lanes].  deltas: strips (ld / lanes, R, lanes), delta (ld,)."""
+    """delta[o] = deltas[o / lanes, row, o % lanes].  deltas: strips, delta (ld,)."""
     rows, step = panel_rows(delta), lanes(delta)
     for o in range(0, delta.size, step):
         block_store(block_load(deltas, 1, 1, o * rows + row * step, 0), delta, o, 0)

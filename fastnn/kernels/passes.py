@@ -10,7 +10,6 @@ from fastnn.kernels.backprop import (
     output_loss,
 )
 from fastnn.kernels.codes import GRADIENT_ONLY
-from fastnn.kernels.dense import NEAR_BYTES
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import (
     BIAS_AT,
@@ -23,9 +22,11 @@ from fastnn.kernels.layout import (
 )
 from fastnn.kernels.optimizers import update
 from fastnn.kernels.parts import dereference, part
-from fastnn.kernels.simd import block_prefetch, lanes, panel_rows
+from fastnn.kernels.simd import block_prefetch, panel_rows
 from fastnn.kernels.state import N_SHARDS, SOLVER
 
+# Parameters that are asked for at once, at most: more would push each other, and the rows, out of L1.
+ASKED_BYTES, LINE_BYTES = 64 * 1024, 64
 # What parts are given: those that learn, and the one that predictions share with them.
 EVERYTHING, NET = ("model", "moments", "data", "work", "control"), ("model", "data", "work")
 
@@ -82,13 +83,11 @@ def add_gradients(given, tile, rank, shard, begin, n_rows, first, last, fresh):
 
 @kernel
 def ask_for(params):
-    """Asks for all parameters at once, half of which another core has just changed: one by one, where they
-    are needed, each costs a wait. 64-100-10 with 200 rows and two threads: 0.90 (in turn).
-
-    More than L1 and a little would push each other out.
+    """Asks for all parameters (P,) at once, half of which another core has just changed: one by one, where
+    they are needed, each costs a wait. 64-100-10 with 200 rows and two threads: 0.90 (in turn).
     """
-    if params.size * params.itemsize <= 2 * NEAR_BYTES:
-        for at in range(0, params.size, lanes(params)):
+    if params.size * params.itemsize <= ASKED_BYTES:
+        for at in range(0, params.size, LINE_BYTES // params.itemsize):
             block_prefetch(params, 1, 1, at, 0, 0)
 
 

@@ -38,7 +38,7 @@ from fastnn.kernels.simd import (
 from fastnn.kernels.state import SHRINK, SQUARES
 
 # Vectors that are summed in registers side by side: enough to hide how long one multiply-add takes.
-STRIP = 8
+SIDE_BY_SIDE = 8
 
 
 @kernel
@@ -52,7 +52,7 @@ def find_active(x, active, values, skip_zeros):
         active[count] = i
         values[count] = x[i]
         count += x[i] != zero or not skip_zeros
-    for k in range(count, count + STRIP):
+    for k in range(count, count + SIDE_BY_SIDE):
         active[k] = 0
         values[k] = zero
     return count
@@ -66,9 +66,9 @@ def product_by_rows(weights, ld, values, active, count, z):
     layers sum 8 inputs side by side instead (64-100-10: 0.72 -> 0.62 us forward, benchmarks/micro/sample.py).
     """
     step = lanes(z)
-    if ld >= STRIP * step:
-        for start in range(0, ld, STRIP * step):
-            o = min(start, ld - STRIP * step)
+    if ld >= SIDE_BY_SIDE * step:
+        for start in range(0, ld, SIDE_BY_SIDE * step):
+            o = min(start, ld - SIDE_BY_SIDE * step)
             block = block_zero(z, 1, 8)
             for k in range(count):
                 block = block_multiply_add(block, values, k, 0, weights, active[k] * ld + o, step)
@@ -76,7 +76,7 @@ def product_by_rows(weights, ld, values, active, count, z):
     else:
         for o in range(0, ld, step):
             block = block_zero(z, 8, 1)
-            for k in range(0, count, STRIP):
+            for k in range(0, count, SIDE_BY_SIDE):
                 block = block_add_rows(block, values, active, k, weights, ld, o)
             block_store(block_total(block), z, o, 0)
 
@@ -132,7 +132,7 @@ def forward_sample(model, tile, inputs, shrink):
             x = tile[layer[X_AT] : layer[X_AT] + layer[INPUTS]]
             inputs.counts[index] = find_active(x, active, values, hidden == RELU)
         bias = model.params[layer[BIAS_AT] : layer[BIAS_AT] + ld]
-        product = tile[layer[STRIPS_AT] : layer[STRIPS_AT] + ld]
+        product = tile[layer[STRIPS_AT] : layer[STRIPS_AT] + ld]  # no strips where there is one row
         weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
         product_by_rows(weights, ld, values, active, inputs.counts[index], product)
         z = tile[layer[Z_AT] : layer[Z_AT] + ld]

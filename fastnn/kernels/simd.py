@@ -228,7 +228,8 @@ def block_prefetch(typing, values, rows, columns, at, stride, written):
             at = builder.add(at, args[4])
         return context.get_dummy_value()
 
-    return block and (types.void(values, rows, columns, types.intp, types.intp, written), generate)
+    known = block and isinstance(written, types.IntegerLiteral)
+    return (types.void(values, rows, columns, types.intp, types.intp, written), generate) if known else None
 
 
 @intrinsic

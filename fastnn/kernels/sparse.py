@@ -11,7 +11,7 @@ import numpy as np
 from fastnn.kernels.dense import delta_of_row, transpose_back
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import BIAS_AT, DELTA_AT, LD, OUTPUTS, STRIPS_AT, WEIGHTS_AT, Z_AT
-from fastnn.kernels.sample import STRIP, product_by_rows, update_rows
+from fastnn.kernels.sample import SIDE_BY_SIDE, product_by_rows, update_rows
 from fastnn.kernels.simd import panel_of, panel_rows
 
 # Entries a place from which a panel is cheaper expanded than multiplied entry by entry
@@ -48,7 +48,7 @@ def read_row(table, row, active, values):
     for k in range(count):
         active[k] = table.columns[start + k]
         values[k] = table.values[start + k]
-    for k in range(count, count + STRIP):
+    for k in range(count, count + SIDE_BY_SIDE):
         active[k] = 0
         values[k] = 0
     return count
@@ -90,7 +90,8 @@ def sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh)
     """
     tile, rows, ld = scratch.tile, panel_rows(scratch.tile), layer[LD]
     weights = gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]]
-    # The deltas by features have been used, all of them: their place is free.
+    # The deltas by features have been used, all of them: their place is free. It is that of real features,
+    # which the next tile writes anew, so padding stays 0.
     delta = tile[layer[DELTA_AT] : layer[DELTA_AT] + ld]
     if fresh:
         for i in range(weights.size):
