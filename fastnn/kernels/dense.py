@@ -136,7 +136,7 @@ def weight_gradient(layer, x, deltas, gradient, first, last, n_rows, fresh):
             for i in range(first, high, HIGH):
                 at, block = i * ld + o, block_zero(x, HIGH, 2)
                 # The sums so far are far away: asked for now, they are there when they are needed. 1024 ->
-                # 1024: 0.93 -> 1.0 of BLAS (benchmarks/micro/dense.py).
+                # 1024: 0.93 -> 1.0 of BLAS (a trial; docs/engine.md).
                 if not fresh:
                     block_prefetch(gradient, HIGH, 2, at, ld, 1)
                 block = add_rows(block, x, i, x_width, deltas, o, ld, n_rows)
@@ -178,9 +178,9 @@ def bias_gradient(deltas, gradient, ld, n_rows, fresh):
 def transpose_panel(delta, deltas):
     """deltas[o / lanes, r, o % lanes] = delta[o, r].  delta (ld, R); deltas: its strips.
 
-    Strips of one vector, since rows of ld numbers lie on a page each where ld is 1,024: a core has 64 or 96
-    translations at hand, and the sums of the weight gradients run over 256 rows. 1024 -> 1024: 0.76 -> 0.93
-    of BLAS, 784 -> 256: 1.03 -> 1.07, less the same (benchmarks/micro/dense.py).
+    Strips of one vector, since the sums of the weight gradients run over 256 rows, and no prefetcher follows
+    rows that lie 4 KB apart. 1024 -> 1024: 0.76 -> 0.93 of BLAS, 784 -> 256: 1.03 -> 1.07, less the same (a
+    trial; docs/engine.md).
     """
     rows, step = panel_rows(delta), lanes(delta)
     for at in range(0, delta.size, rows * step):
