@@ -99,9 +99,10 @@ def combine(left, right, out):
 
 
 @kernel(exact=True)
-def divide_by_root(x, y, epsilon, out):
-    block = over_root(block_load(x, 1, 1, 0, 0), block_load(y, 1, 1, 0, 0), block_broadcast(epsilon, 1, 1, 0))
-    block_store(block, out, 0, 0)
+def divide_by_root(x, scale, y, epsilon, out):
+    x, y = block_load(x, 1, 1, 0, 0), block_load(y, 1, 1, 0, 0)
+    scale, epsilon = block_broadcast(scale, 1, 1, 0), block_broadcast(epsilon, 1, 1, 0)
+    block_store(over_root(x, scale, y, epsilon), out, 0, 0)
 
 
 @kernel
@@ -267,8 +268,8 @@ def test_quotient_by_a_root_is_exact_to_a_few_units_at_every_magnitude(epsilon, 
     for part in np.split(exponents, 64):
         x, y = rng.uniform(-2, 2, n).astype(dtype), (10.0**part).astype(dtype)
         out = Guarded(np.zeros(n, dtype), WRITTEN)
-        divide_by_root(x, y, np.array([epsilon], dtype), out.values)
-        exact = x.astype(np.longdouble) / (np.sqrt(y.astype(np.longdouble)) + dtype(epsilon))
+        divide_by_root(x, np.array([0.75], dtype), y, np.array([epsilon], dtype), out.values)
+        exact = dtype(0.75) * x.astype(np.longdouble) / (np.sqrt(y.astype(np.longdouble)) + dtype(epsilon))
         np.testing.assert_allclose(out.values, exact, rtol=4 * float(limits.eps))
         out.assert_guards_untouched()
 
@@ -280,7 +281,7 @@ def test_quotient_by_a_root_at_the_ends_is_what_a_step_needs(dtype):
 
     def quotient(x, y):
         out = np.empty(n, dtype)
-        divide_by_root(x * one, dtype(y) * one, epsilon, out)
+        divide_by_root(x * one, one, dtype(y) * one, epsilon, out)
         return out
 
     np.testing.assert_array_equal(quotient(0, 0), 0)  # a weight without a gradient stays where it is

@@ -2,10 +2,8 @@
 vector, and the quotient by a root of Adam.
 """
 
-import math
 import operator
 
-import numpy as np
 from llvmlite import ir
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
@@ -13,9 +11,6 @@ from numba.extending import intrinsic, lower_builtin
 
 from fastnn.kernels import simd
 from fastnn.kernels.simd import Block, Emitter
-
-# The least positive normal number of float32 and of float64.
-LEAST = [float(np.finfo(real).tiny) for real in (np.float32, np.float64)]
 
 
 def of_blocks(*kinds):
@@ -91,50 +86,53 @@ def estimated_inverse_root(emit, x):
     return emit.builder.call(function, [x, ir.Constant(emit.vector, ir.Undefined), mask(-1)])
 
 
-def over_estimated_root(emit, x, y, epsilon):
-    """x / (sqrt(y) + epsilon) of vectors, the root by Newton's steps, each of which doubles the bits.
+def over_estimated_root(emit, x, scale, y, epsilon):
+    """scale * x / (sqrt(y) + epsilon) of vectors, the root by Newton's steps, each of which doubles the bits.
 
-    A smaller y than the least normal number, of which there is no estimate, counts as that.
+    With r an estimate of 1 / sqrt(y), and s = y r, the next estimates are r (3 - s r) / 2 and s (3 - s r) / 2.
+    Their halves are left out: both sides of the fraction are multiplied by 2 for one step and by 16 for two,
+    `scale` and `epsilon` before the loop around.
     """
     builder, double = emit.builder, emit.block.dtype.bitwidth == 64
 
     def number(value):
         return ir.Constant(emit.vector, [value] * emit.block.lanes)
 
-    def negative(value):
-        return builder.fsub(number(-0.0), value)
+    def clamp(vector, order, limit):
+        return builder.select(builder.fcmp_ordered(order, vector, limit), vector, limit)
 
-    least, infinite = number(LEAST[double]), number(math.inf)
-    # In this order of the operands a nan in y stays one.
-    y = builder.select(builder.fcmp_ordered(">", least, y), least, y)
-    inverse = estimated_inverse_root(emit, y)
-    if double:
-        # 1 / sqrt(y) = r + r / 2 (1 - y r^2)
-        rest = emit.multiply_add(negative(builder.fmul(y, inverse)), inverse, number(1.0))
-        inverse = emit.multiply_add(builder.fmul(inverse, number(0.5)), rest, inverse)
-    # sqrt(y) = s + r / 2 (y - s^2), s = y r
+    def less_product(limit, left, right):
+        return emit.multiply_add(builder.fsub(number(-0.0), left), right, limit)
+
+    # The estimate of 0 is infinite and that of infinity is 0, whose product would be nan.
+    bits = 511 if double else 63
+    inverse = clamp(estimated_inverse_root(emit, y), "<", number(2.0**bits))
+    inverse = clamp(inverse, ">", number(2.0 ** (-bits - 2)))
     root = builder.fmul(y, inverse)
-    rest = emit.multiply_add(negative(root), root, y)
-    root = emit.multiply_add(builder.fmul(inverse, number(0.5)), rest, root)
-    # Of infinity it would be 0 times that.
-    root = builder.select(builder.fcmp_ordered("==", y, infinite), y, root)
-    return builder.fdiv(x, builder.fadd(root, epsilon))
+    if double:
+        step = less_product(number(3.0), root, inverse)
+        inverse, root = builder.fmul(inverse, step), builder.fmul(root, step)
+    step = less_product(number(12.0 if double else 3.0), root, inverse)
+    times = number(16.0 if double else 2.0)
+    divisor = emit.multiply_add(root, step, builder.fmul(times, epsilon))
+    return builder.fdiv(builder.fmul(builder.fmul(times, scale), x), divisor)
 
 
 @intrinsic
-def over_root(typing, x, y, epsilon):
-    """x / (sqrt(y) + epsilon), within a few units in the last place where y is normal and epsilon > 0; a
-    smaller y may count as the least normal number.
+def over_root(typing, x, scale, y, epsilon):
+    """scale * x / (sqrt(y) + epsilon), within a few units in the last place where y is normal; the root of a
+    smaller y may count as anything from 0 to that of the least normal number.
 
     A root and a division of AVX-512's vectors take the divider 22 cycles for 16 float32, and 40 for 8
-    float64. The root comes from an estimate there, and Adam's step takes 0.7 and 0.5 of the time. CPUs with
+    float64. The root comes from an estimate there, and Adam's step takes 0.65 and 0.45 of the time. CPUs with
     shorter vectors gain nothing (benchmarks/micro/dense.py; docs/engine.md).
     """
-    block = of_blocks(x, y, epsilon)
+    block = of_blocks(x, scale, y, epsilon)
     estimates = simd.VECTOR_BITS == 512 and simd.cpu_has("avx512f")
 
-    def divide(emit, x, y, epsilon):
-        return emit.builder.fdiv(x, emit.builder.fadd(emit.call("sqrt", y), epsilon))
+    def divide(emit, x, scale, y, epsilon):
+        builder = emit.builder
+        return builder.fdiv(builder.fmul(scale, x), builder.fadd(emit.call("sqrt", y), epsilon))
 
     quotient = vector_by_vector(over_estimated_root if estimates else divide)
-    return block and (block(x, y, epsilon), quotient)
+    return block and (block(x, scale, y, epsilon), quotient)

@@ -10,8 +10,9 @@ from fastnn.kernels.codes import ADAM, MOMENTUM, NESTEROV, SGD
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.simd import block_broadcast, block_load, block_store, block_zero, lanes
 
-# Hyper-parameters of one step, cast to the dtype of the parameters once.
-RATE, DECAY, SCALE, BETA_1, BETA_2, REST_1, REST_2, EPSILON, N_HYPER = range(9)
+# Hyper-parameters of one step, cast to the dtype of the parameters once. UNIT is what the gradient is multiplied
+# by for the rule of the solver: sqrt(1 - beta_2) for Adam, 1 for the others.
+RATE, DECAY, SCALE, BETA_1, BETA_2, REST_1, EPSILON, UNIT, N_HYPER = range(9)
 
 
 @kernel(embed=True)
@@ -41,11 +42,14 @@ def adam_rule(value, gradient, first, second, h):
 
     (value, m, v) after the step, all of them blocks; the rate carries the bias correction, sqrt(1 - b2^t) /
     (1 - b1^t).  (Kingma & Ba, 2015, section 2)
+
+    Gradient, scale and decay come times UNIT = sqrt(1 - b2), and REST_1 is (1 - b1) / UNIT: v takes two
+    operations instead of three.
     """
     g = gradient + h[DECAY] * value
     first = h[BETA_1] * first + h[REST_1] * g
-    second = h[BETA_2] * second + h[REST_2] * g * g
-    return value - h[RATE] * over_root(first, second, h[EPSILON]), first, second
+    second = h[BETA_2] * second + g * g
+    return value - over_root(first, h[RATE], second, h[EPSILON]), first, second
 
 
 @kernel(embed=True)
@@ -53,7 +57,7 @@ def numbers(hyper):
     """The hyper-parameters from RATE to EPSILON as a tuple: loaded once and not at every parameter."""
     return (
         *(hyper[RATE], hyper[DECAY], hyper[SCALE], hyper[BETA_1], hyper[BETA_2]),
-        *(hyper[REST_1], hyper[REST_2], hyper[EPSILON]),
+        *(hyper[REST_1], hyper[EPSILON]),
     )
 
 
@@ -64,7 +68,7 @@ def vectors(hyper):
         *(block_broadcast(hyper, 1, 1, RATE), block_broadcast(hyper, 1, 1, DECAY)),
         *(block_broadcast(hyper, 1, 1, SCALE), block_broadcast(hyper, 1, 1, BETA_1)),
         *(block_broadcast(hyper, 1, 1, BETA_2), block_broadcast(hyper, 1, 1, REST_1)),
-        *(block_broadcast(hyper, 1, 1, REST_2), block_broadcast(hyper, 1, 1, EPSILON)),
+        block_broadcast(hyper, 1, 1, EPSILON),
     )
 
 

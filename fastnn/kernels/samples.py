@@ -2,7 +2,7 @@
 
 from fastnn.kernels.codes import GRADIENT_ONLY, SGD
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.optimizers import SCALE
+from fastnn.kernels.optimizers import SCALE, UNIT
 from fastnn.kernels.parts import dereference, part
 from fastnn.kernels.passes import EVERYTHING
 from fastnn.kernels.sample import (
@@ -75,7 +75,8 @@ def single_sample(model, moments, data, work, control):
     forward_sample(model, tile, work.inputs, model.params.dtype.type(1))
     reals[BATCH_LOSS] = reals[BATCH_WEIGHT] * output_sample(model, tile, data.y[row], one)
     # The data term of the gradient is divided by the weight that it is multiplied by.
-    moments.hyper[:, SCALE] = 1
+    for row in range(2):
+        moments.hyper[row, SCALE] = moments.hyper[row, UNIT]
     if learns_at_once(solver):
         for chunk in range(control.squares.size):
             control.squares[chunk] = 0.0

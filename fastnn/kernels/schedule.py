@@ -103,18 +103,20 @@ def set_hyper(ints, reals, values):
     """Hyper-parameters of this step, cast to the dtype of the parameters: values[0] for weights, values[1]
     for biases.
     """
+    unit = 1.0
     if ints[SOLVER] == ADAM:
         correction = sqrt(1.0 - reals[BETA_2] ** ints[STEP]) / (1.0 - reals[BETA_1] ** ints[STEP])
         reals[RATE] = reals[RATE_INIT] * correction
+        unit = sqrt(1.0 - reals[BETA_2])
     for row in range(2):
         values[row, hyper.RATE] = reals[RATE]
-        values[row, hyper.SCALE] = 1.0 / reals[BATCH_WEIGHT]
+        values[row, hyper.SCALE] = unit / reals[BATCH_WEIGHT]
         values[row, hyper.BETA_1] = reals[BETA_1]
         values[row, hyper.BETA_2] = reals[BETA_2]
-        values[row, hyper.REST_1] = 1.0 - reals[BETA_1]
-        values[row, hyper.REST_2] = 1.0 - reals[BETA_2]
+        values[row, hyper.REST_1] = (1.0 - reals[BETA_1]) / unit
+        values[row, hyper.UNIT] = unit
         values[row, hyper.EPSILON] = reals[EPSILON]
-    values[0, hyper.DECAY] = reals[ALPHA] / reals[BATCH_WEIGHT]
+    values[0, hyper.DECAY] = unit * reals[ALPHA] / reals[BATCH_WEIGHT]
     values[1, hyper.DECAY] = 0.0
 
 
