@@ -224,6 +224,29 @@ def test_bias_gradient_is_the_sum_over_the_rows(fresh, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_inputs", [*WIDTHS, LONG])
+def test_product_of_few_rows_is_weighted_sum_plus_bias(n_inputs, dtype):
+    rows, x_width = panel_rows(dtype), round_up(n_inputs, 8)
+    for n_outputs in [*WIDTHS, 130]:
+        ld = row_length(n_outputs, lanes(dtype))
+        W, bias = draw((n_inputs, n_outputs), dtype, 1), draw(n_outputs, dtype, 3)
+        for n_rows in range(1, lanes(dtype) + 1):
+            x = draw((n_rows, n_inputs), dtype, 2)
+            read = [Guarded(padded(values, ld), READ) for values in (W, bias[None])]
+            read.append(Guarded(panels(x, x_width), READ))
+            products = Guarded(np.full((rows, ld), np.nan, dtype), WRITTEN)
+            weights, b, panel = (buffer.values for buffer in read)
+            dense.few_rows_product(weights, ld, b[:ld], panel, products.values, n_inputs, n_rows)
+            exact, magnitude = x.astype(float) @ W + bias, np.abs(x) @ np.abs(W).astype(float) + np.abs(bias)
+            actual = products.values.reshape(rows, ld)[:n_rows]
+            assert_sums_agree(actual[:, :n_outputs], exact, n_inputs + 1, magnitude, dtype)
+            np.testing.assert_array_equal(actual[:, n_outputs:], 0)
+            products.assert_guards_untouched()
+            for buffer in read:
+                buffer.assert_untouched()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_transpose_panel_turns_features_into_strips_of_rows(dtype):
     rows = panel_rows(dtype)
     for n_outputs in [*WIDTHS, 128]:
@@ -231,8 +254,11 @@ def test_transpose_panel_turns_features_into_strips_of_rows(dtype):
         matrix = padded(draw((rows, n_outputs), dtype), ld)[:rows]
         delta = Guarded(matrix.T, READ)
         deltas = Guarded(np.full((ld, rows), np.nan, dtype), WRITTEN)
-        dense.transpose_panel(delta.values, deltas.values)
-        np.testing.assert_array_equal(deltas.values, strips(matrix).ravel())
+        few = strips(matrix).copy()
+        few[:, :, lanes(dtype) :] = np.nan
+        for n_rows, expected in [(1, few), (lanes(dtype), few), (rows, strips(matrix))]:
+            dense.transpose_panel(delta.values, deltas.values, n_rows)
+            np.testing.assert_array_equal(deltas.values, expected.ravel())
         deltas.assert_guards_untouched()
         delta.assert_untouched()
 
@@ -259,9 +285,11 @@ def test_transpose_back_turns_rows_into_features(dtype):
         ld = row_length(n_outputs, lanes(dtype))
         products = Guarded(padded(draw((rows, n_outputs), dtype), ld)[:rows], READ)
         z, written = Guarded(np.full((ld, rows), np.nan, dtype), WRITTEN), round_up(n_outputs, lanes(dtype))
-        dense.transpose_back(products.values, z.values, ld, n_outputs)
-        expected = products.values.reshape(rows, ld).T[:written]
-        np.testing.assert_array_equal(z.values.reshape(ld, rows)[:written], expected)
+        expected = np.full((ld, rows), np.nan, dtype)
+        for n_rows, whole in [(1, lanes(dtype)), (lanes(dtype), lanes(dtype)), (rows, rows)]:
+            dense.transpose_back(products.values, z.values, ld, n_outputs, n_rows)
+            expected[:written, :whole] = products.values.reshape(rows, ld).T[:written, :whole]
+            np.testing.assert_array_equal(z.values.reshape(ld, rows), expected)
         z.assert_guards_untouched()
         products.assert_untouched()
 
@@ -274,10 +302,14 @@ def test_gather_panel_takes_the_rows_asked_for(dtype):
             X = Guarded(draw((n, n_inputs), dtype), READ)
             order = np.random.default_rng(n).integers(0, n, rows)
             order[[0, -1]] = n - 1, 0
-            panel = Guarded(np.zeros((n_inputs, rows), dtype), WRITTEN)
-            dense.gather_panel(X.values.reshape(n, n_inputs), order, panel.values)
+            panel = Guarded(np.full((n_inputs, rows), np.nan, dtype), WRITTEN)
             expected = X.values.reshape(n, n_inputs)[order].T
-            np.testing.assert_array_equal(panel.values.reshape(n_inputs, rows), expected)
+            for n_rows in (1, lanes(dtype), rows):
+                dense.gather_panel(X.values.reshape(n, n_inputs), order, panel.values, n_rows)
+                taken = panel.values.reshape(n_inputs, rows)
+                np.testing.assert_array_equal(taken[:, :n_rows], expected[:, :n_rows])
+                # Not more than whole vectors.
+                assert np.isnan(taken[:, round_up(n_rows, lanes(dtype)) :]).all()
             panel.assert_guards_untouched()
             X.assert_untouched()
 

@@ -238,7 +238,9 @@ def test_what_comes_from_far_away_is_asked_for():
         product(W, 1, 16, bias, x, z, dense.HIGH, 0, 4)
         assert bool(prefetches_of(product)) == asks
     # A loop whose turns have one each, or a few if it is unrolled.
+    dense.few_rows_product(W, 16, bias, x, z, 4, 1)
     passes.ask_for(np.zeros(64, np.float32))
+    assert set(prefetches_of(dense.few_rows_product)) == {"0"}
     assert set(prefetches_of(passes.ask_for)) == {"0"}
     # A gradient that is added to is written afterwards.
     table = np.zeros(layout.LAYER_FIELDS, np.int64)
@@ -367,6 +369,7 @@ OTHER_TESTS = [
             ("test_product_with_exchanged_strides_is_the_gradient_by_the_inputs", 33),
             ("test_long_products_are_the_same_with_more_outputs_at_a_time", "64-True-long_product"),
             ("test_long_products_are_the_same_with_more_outputs_at_a_time", "130-False-far_product"),
+            ("test_product_of_few_rows_is_weighted_sum_plus_bias", 33),
             ("test_weight_gradient_is_the_sum_of_outer_products", 17),
         ]
         for dtype in ("float32", "float64")

@@ -30,7 +30,7 @@ def load(times, model, data, scratch, panels, n_rows):
     for _ in range(times):
         for panel in range(panels):
             backprop.choose_rows(data.order, scratch, panel * rows, n_rows)
-            backprop.load_panel(model, data.table, scratch, panel)
+            backprop.load_panel(model, data.table, scratch, panel, min(rows, n_rows - panel * rows))
 
 
 @numba.njit(nogil=True)
@@ -55,7 +55,7 @@ def backward(times, model, data, scratch, panels, n_rows):
 @numba.njit(nogil=True)
 def transpose(times, delta, deltas):
     for _ in range(times):
-        dense.transpose_panel(delta, deltas)
+        dense.transpose_panel(delta, deltas, panel_rows(delta))
 
 
 @numba.njit(nogil=True)

@@ -60,6 +60,18 @@ def block_maximum(typing, left, right):
 
 
 @intrinsic
+def block_where(typing, condition, block):
+    """block where the condition, a block, is not 0, and 0 elsewhere."""
+    kind = of_blocks(condition, block)
+
+    def choose(emit, x, y):
+        zero = ir.Constant(emit.vector, None)
+        return emit.builder.select(emit.builder.fcmp_ordered("==", x, zero), zero, y)
+
+    return kind and (kind(condition, block), vector_by_vector(choose))
+
+
+@intrinsic
 def block_sum(typing, block):
     """The sum of all numbers of a block of one vector, added in pairs."""
 
@@ -89,9 +101,9 @@ def estimated_inverse_root(emit, x):
 def over_estimated_root(emit, x, scale, y, epsilon):
     """scale * x / (sqrt(y) + epsilon) of vectors, the root by Newton's steps, each of which doubles the bits.
 
-    With r an estimate of 1 / sqrt(y), and s = y r, the next estimates are r (3 - s r) / 2 and s (3 - s r) / 2.
-    Their halves are left out: both sides of the fraction are multiplied by 2 for one step and by 16 for two,
-    `scale` and `epsilon` before the loop around.
+    With r an estimate of 1 / sqrt(y), and s = y r, the next are r (3 - s r) / 2 and s (3 - s r) / 2. Their
+    halves are left out: both sides of the fraction are multiplied by 2 for one step and by 16 for two, which
+    `scale` and `epsilon` are once for all vectors.
     """
     builder, double = emit.builder, emit.block.dtype.bitwidth == 64
 

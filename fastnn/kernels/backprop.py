@@ -16,12 +16,14 @@ from fastnn.kernels.dense import (
     OUTPUT_PIECE,
     bias_gradient,
     far_product,
+    few_rows_product,
     gather_panel,
     long_product,
     narrow_product,
     part_length,
     product,
     rows_in_high_blocks,
+    transpose_back,
     transpose_panel,
     weight_gradient,
 )
@@ -83,13 +85,15 @@ class Scratch(NamedTuple):
     values: np.ndarray  # (I + 16,) and what they hold
 
 
-def make_multiply(product_of_far):
-    """`multiply` with this kernel for pieces of weights that are larger than L1."""
+def make_multiply(forward):
+    """The kernel that multiplies panels of a tile by the weights, forward or back."""
+    # Back, sums run along the rows of W, which prefetchers foresee, and one kernel less has to be compiled.
+    product_of_far = far_product if forward else long_product
 
     @kernel(embed=True)
     def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows):
-        """`product` of (inputs, outputs) = sizes for panels[0] <= panel < panels[1], the last of which may
-        have few of the tile's n_rows rows; source and target are (at, width).
+        """`product` of (inputs, outputs) = sizes for panels[0] <= panel < panels[1]; source and target are
+        (at, width). Back, the last panel may have few of the tile's n_rows rows.
 
         A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn.
         """
@@ -105,7 +109,7 @@ def make_multiply(product_of_far):
                 for panel in range(panels[0], panels[1]):
                     x = panel_of(tile, source[0], source[1], panel)
                     z = panel_of(tile, target[0], target[1], panel)[o * rows :]
-                    if n_rows - panel * rows <= step:
+                    if not forward and n_rows - panel * rows <= step:
                         narrow_product(w, across, along, b, x, z, count, start, stop)
                         continue
                     if high and far:
@@ -119,8 +123,7 @@ def make_multiply(product_of_far):
     return multiply
 
 
-# Back, sums run along the rows of W, which prefetchers foresee: one kernel for both, so one less to compile.
-multiply, multiply_back = make_multiply(far_product), make_multiply(long_product)
+multiply, multiply_back = make_multiply(forward=True), make_multiply(forward=False)
 
 
 @kernel(embed=True)
@@ -128,8 +131,18 @@ def propagate(layer, params, tile, panels, n_rows):
     """z = W' x + b of one layer."""
     weights = params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     bias = params[layer[BIAS_AT] : layer[BIAS_AT] + layer[LD]]
-    x, z = (layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], layer[LD])
-    multiply(weights, (1, layer[LD]), bias, tile, x, z, (layer[INPUTS], layer[OUTPUTS]), panels, n_rows)
+    (first, last), ld, inputs, outputs = panels, layer[LD], layer[INPUTS], layer[OUTPUTS]
+    few = n_rows - (last - 1) * panel_rows(tile)
+    if few <= lanes(tile):
+        last -= 1
+        x = panel_of(tile, layer[X_AT], layer[X_WIDTH], last)
+        z = panel_of(tile, layer[Z_AT], ld, last)
+        # The deltas, in strips, come here later: until then the place is free.
+        products = panel_of(tile, layer[STRIPS_AT], ld, last)
+        few_rows_product(weights, ld, bias, x, products, inputs, few)
+        transpose_back(products, z, ld, outputs, few)
+    source, target = (layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], ld)
+    multiply(weights, (1, ld), bias, tile, source, target, (inputs, outputs), (first, last), n_rows)
 
 
 @kernel(embed=True)
@@ -198,12 +211,12 @@ def load_targets(data, scratch, begin, count):
 
 
 @kernel(embed=True)
-def load_panel(model, table, scratch, panel):
-    """x[i, r] = X[rows[r], i] of one panel; for a sparse table, z of the first layer at once."""
+def load_panel(model, table, scratch, panel, count):
+    """x[i, r] = X[rows[r], i] of a panel of `count` rows; of a sparse table, z of the first layer at once."""
     layer = model.layers[0]
     x = panel_of(scratch.tile, layer[X_AT], layer[X_WIDTH], panel)
     if not is_sparse(table):
-        gather_panel(table.X, scratch.rows, x)
+        gather_panel(table.X, scratch.rows, x, count)
     elif multiplied_as_is(table):
         multiply_panel(table, layer, model.params, scratch, panel)
     else:
@@ -226,7 +239,8 @@ def backward(model, tile, panels, n_rows):
         layer = model.layers[index]
         for panel in range(panels[0], panels[1]):
             delta = panel_of(tile, layer[DELTA_AT], layer[LD], panel)
-            transpose_panel(delta, panel_of(tile, layer[STRIPS_AT], layer[LD], panel))
+            strips = panel_of(tile, layer[STRIPS_AT], layer[LD], panel)
+            transpose_panel(delta, strips, min(rows, n_rows - panel * rows))
         if index > 0:
             below = model.layers[index - 1]
             propagate_back(layer, model, tile, below[DELTA_AT], panels, n_rows)

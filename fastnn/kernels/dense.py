@@ -27,6 +27,8 @@ from fastnn.kernels.simd import (
 # Vectors below each other in a high block: what the registers hold, 32 of 512 bits or 16. 12 x 2 vectors of
 # 512 bits are no faster, and 8 leave no rest (a trial; docs/engine.md).
 HIGH = 8 if VECTOR_BITS == 512 else 6
+# Rows below each other where vectors run along the outputs: 8 x 2 or 4 x 2 sums.
+FEW = 8 if VECTOR_BITS == 512 else 4
 # A piece of the weights that serves all panels while it is in L2: inputs, so few that those of a panel stay
 # in L1, and outputs, a multiple of HIGH and of the lanes (benchmarks/micro/dense.py; docs/engine.md).
 SUM_LENGTH = 192
@@ -96,14 +98,38 @@ def make_product(height, width, asks=False):
     return product
 
 
-# For sums of any length; for long ones; for weights that come from far away; and for the first half of a
-# panel, so that few rows cost half.
+# For sums of any length; for long ones; for weights that come from far away; and, back, for the first half of
+# a panel, so that few rows cost half.
 product, long_product, far_product, narrow_product = (
     make_product(4, 2),
     make_product(HIGH, 2),
     make_product(HIGH, 2, asks=True),
     make_product(8, 1),
 )
+
+
+@kernel
+def few_rows_product(weights, ld, bias, x, products, n_inputs, n_rows):
+    """products[r, o] = bias[o] + sum_i W[i, o] x[i, r],  r < n_rows, rounded up to whole blocks.
+
+    weights (I, ld), bias (ld,), x (I, R), products (R, ld). Vectors run along the outputs, since along few
+    rows they are half empty, or more, and W is read row by row, without a wait. A product of 64 -> 100 for 8
+    rows: 2.4 -> 1.3 us, a step of 64-100-10 with them 0.88 to 0.92, with 16 rows 0.96 (AVX-512, in turn).
+    """
+    rows, step = panel_rows(x), lanes(x)
+    pairs = ld - ld % (2 * step)
+    for r in range(0, n_rows, FEW):
+        for o in range(0, pairs, 2 * step):
+            block = block_load(bias, FEW, 2, o, 0)
+            for i in range(n_inputs):
+                block_prefetch(weights, 1, 2, (i + ROWS_AHEAD) * ld + o, 0, 0)
+                block = block_multiply_add(block, x, i * rows + r, 1, weights, i * ld + o, step)
+            block_store(block, products, r * ld + o, ld)
+        if pairs < ld:
+            slim = block_load(bias, FEW, 1, pairs, 0)
+            for i in range(n_inputs):
+                slim = block_multiply_add(slim, x, i * rows + r, 1, weights, i * ld + pairs, 0)
+            block_store(slim, products, r * ld + pairs, ld)
 
 
 @kernel(embed=True)
@@ -175,8 +201,8 @@ def bias_gradient(deltas, gradient, ld, n_rows, fresh):
 
 
 @kernel
-def transpose_panel(delta, deltas):
-    """deltas[o / lanes, r, o % lanes] = delta[o, r].  delta (ld, R); deltas: its strips.
+def transpose_panel(delta, deltas, n_rows):
+    """deltas[o / lanes, r, o % lanes] = delta[o, r],  r < n_rows.  delta (ld, R); deltas: its strips.
 
     Strips of one vector, since the sums of the weight gradients run over 256 rows, and no prefetcher follows
     rows that lie 4 KB apart. 1024 -> 1024: 0.76 -> 0.93 of BLAS, 784 -> 256: 1.03 -> 1.07, less the same (a
@@ -184,7 +210,7 @@ def transpose_panel(delta, deltas):
     """
     rows, step = panel_rows(delta), lanes(delta)
     for at in range(0, delta.size, rows * step):
-        for r in range(0, rows, step):
+        for r in range(0, n_rows, step):
             block = block_transpose(block_load(delta, SQUARE, 1, at + r, rows))
             block_store(block, deltas, at + r * step, step)
 
@@ -198,21 +224,21 @@ def delta_of_row(deltas, row, delta):
 
 
 @kernel
-def transpose_back(products, z, ld, n_outputs):
-    """z[o, r] = products[r, o].  products (R, ld), z (O, R)."""
+def transpose_back(products, z, ld, n_outputs, n_rows):
+    """z[o, r] = products[r, o],  r < n_rows.  products (R, ld), z (O, R)."""
     rows, step = panel_rows(z), lanes(z)
-    for r in range(0, rows, step):
+    for r in range(0, n_rows, step):
         for o in range(0, n_outputs, step):
             block = block_transpose(block_load(products, SQUARE, 1, r * ld + o, ld))
             block_store(block, z, o * rows + r, rows)
 
 
 @kernel
-def gather_panel(X, rows, panel):
-    """panel[i, r] = X[rows[r], i].  X (n, I), rows (R,), panel (I, R)."""
+def gather_panel(X, rows, panel, n_rows):
+    """panel[i, r] = X[rows[r], i],  r < n_rows.  X (n, I), rows (R,), panel (I, R)."""
     height, step = panel_rows(panel), lanes(panel)
     width = X.shape[1]
-    for r in range(0, height, step):
+    for r in range(0, n_rows, step):
         for start in range(0, width - step + 1, step):
             block_store(block_transpose(block_gather(X, rows, r, start)), panel, start * height + r, height)
         if width > step and width % step:
@@ -220,10 +246,9 @@ def gather_panel(X, rows, panel):
             start = width - step
             block_store(block_transpose(block_gather(X, rows, r, start)), panel, start * height + r, height)
     if width < step:
-        for r in range(height):
-            row = X[rows[r]]
-            for i in range(width):
-                panel[i * height + r] = row[i]
+        for i in range(width):
+            for r in range(n_rows):
+                panel[i * height + r] = X[rows[r], i]
 
 
 @kernel

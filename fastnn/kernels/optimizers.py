@@ -10,8 +10,8 @@ from fastnn.kernels.codes import ADAM, MOMENTUM, NESTEROV, SGD
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.simd import block_broadcast, block_load, block_store, block_zero, lanes
 
-# Hyper-parameters of one step, cast to the dtype of the parameters once. UNIT is what the gradient is multiplied
-# by for the rule of the solver: sqrt(1 - beta_2) for Adam, 1 for the others.
+# Hyper-parameters of one step, cast to the dtype of the parameters once. UNIT, by which the gradient comes
+# multiplied, is sqrt(1 - beta_2) for Adam and 1 for the others.
 RATE, DECAY, SCALE, BETA_1, BETA_2, REST_1, EPSILON, UNIT, N_HYPER = range(9)
 
 

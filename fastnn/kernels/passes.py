@@ -55,7 +55,7 @@ def pass_forward(given, tile, rank, begin, n_rows, first, last, activated):
     rows = panel_rows(scratch.tile)
     for panel in range(first, last):
         choose_rows(data.order, scratch, begin + panel * rows, begin + n_rows)
-        load_panel(model, data.table, scratch, panel)
+        load_panel(model, data.table, scratch, panel, min(rows, n_rows - panel * rows))
     forward(model, data.table, scratch.tile, (first, last), n_rows, activated == 1)
 
 

@@ -80,7 +80,7 @@ def multiply_panel(table, layer, params, scratch, panel):
         for o in range(ld):
             z[o] += bias[o]
     z_panel = tile[layer[Z_AT] + panel * rows * ld : layer[Z_AT] + (panel + 1) * rows * ld]
-    transpose_back(products, z_panel, ld, layer[OUTPUTS])
+    transpose_back(products, z_panel, ld, layer[OUTPUTS], rows)
 
 
 @kernel
