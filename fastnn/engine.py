@@ -47,18 +47,21 @@ def aligned_length(numbers: int, dtype: Any) -> int:
     return -(-max(1, numbers) // line) * line
 
 
-def make_work(layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: int) -> Any:
-    """Scratch memory for `n_threads` threads that share or own `n_tiles` tiles."""
+def make_work(
+    layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: int, *, learns: bool = True
+) -> Any:
+    """Scratch memory for `n_threads` threads that share or own `n_tiles` tiles, and learn or only predict."""
     rows = layout.panel_rows
     width = aligned_length(int(layout.layers[:, kernels.layout.INPUTS].max()) + 16, dtype)
     lists = max(n_threads, len(layout.layers))
+    window = aligned_length(layout.window_numbers, dtype) if learns else 0
     return kernels.state.Work(
         tiles=aligned_zeros((n_tiles, aligned_length(layout.tile_numbers, dtype)), dtype),
         rows=np.zeros((n_threads, rows), dtype=np.int64),
         targets=aligned_zeros((n_threads, aligned_length(n_outputs * rows, dtype)), dtype),
         weights=aligned_zeros((n_threads, aligned_length(rows, dtype)), dtype),
         losses=np.zeros((n_threads, layout.tile_panels)),
-        sums=aligned_zeros((n_threads, kernels.state.SUM_NUMBERS), dtype),
+        windows=aligned_zeros((n_threads, window), dtype),
         inputs=kernels.state.Inputs(
             active=np.zeros((lists, width), dtype=np.int64),
             values=aligned_zeros((lists, width), dtype),
@@ -122,7 +125,7 @@ class Predictor:
         try:
             work = free.pop()
         except IndexError:
-            work = make_work(layout, self.sizes[-1], dtype, threads, threads)
+            work = make_work(layout, self.sizes[-1], dtype, threads, threads, learns=False)
         out = np.empty((n, self.sizes[-1]), dtype)
         data = kernels.backprop.Data(make_table(X), *self._no_targets)
         args = kernels.meeting.new_counter(), model, data, out, work, 0 if logits else 1
@@ -192,6 +195,7 @@ class Session:
         state = kernels.state
         ints[state.SHARD_ROWS] = self.layout.shard_rows
         ints[state.BATCH] = self.batch_rows
+        ints[state.WINDOW_CHUNKS] = self.layout.window_chunks
         ints[state.LONG_WAIT] = self._long_wait
         sums = self.squares, self.shard_losses
         return state.Control(

@@ -115,6 +115,19 @@ def test_chunks_cover_every_weight_row_once_and_in_order():
         assert (np.diff(plan.chunks[:, CHUNK_LAYER]) >= 0).all()
 
 
+def test_a_window_takes_as_many_chunks_in_a_row_as_it_says():
+    for _, _, plan in layouts():
+        ld = plan.layers[plan.chunks[:, CHUNK_LAYER], LD]
+        heights = plan.chunks[:, CHUNK_LAST] - plan.chunks[:, CHUNK_FIRST] + plan.chunks[:, CHUNK_HAS_BIAS]
+        ends = np.concatenate([[0], np.cumsum(heights * ld)])
+        assert plan.window_chunks >= 1
+        for first in range(len(plan.chunks)):
+            last = min(first + plan.window_chunks, len(plan.chunks))
+            assert ends[last] - ends[first] <= plan.window_numbers
+        # Chunks follow one another in the flat vector without a gap.
+        assert ends[-1] == plan.n_parameters
+
+
 def test_shards_cover_the_batch_and_are_few():
     for _, batch, plan in layouts():
         shards = -(-batch // plan.shard_rows)

@@ -157,11 +157,13 @@ def test_adam_first_step_has_size_lr(scale, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_moments_and_padding_of_a_trained_network_stay_in_the_layout(dtype):
-    network = Network.initialize(Architecture((3, 10, 2)), seed=0, dtype=dtype)
+# The second has more chunks than a thread's window takes, and layers whose rows have a vector of padding.
+@pytest.mark.parametrize("sizes", [(3, 10, 2), (301, 128, 40, 2)])
+def test_moments_and_padding_of_a_trained_network_stay_in_the_layout(sizes, dtype):
+    network = Network.initialize(Architecture(sizes), seed=0, dtype=dtype)
     trainer = Trainer(network, Adam(), batch_size=20, alpha=0.1, random_state=0)
     rng = np.random.default_rng(2)
-    trainer.run(rng.normal(size=(65, 3)), rng.normal(size=(65, 2)), epochs=3)
+    trainer.run(rng.normal(size=(65, sizes[0])), rng.normal(size=(65, 2)), epochs=3)
     inside = Network.from_arrays(network.architecture, network.weights, network.biases)
     np.testing.assert_array_equal(network.parameters, inside.parameters)
     owned = np.zeros(len(network.parameters), bool)

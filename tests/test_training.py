@@ -91,7 +91,8 @@ def test_every_loss_can_be_learned(loss, output_activation, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
-    "sizes", [(1, 1), (2, 1, 1), (3, 7, 17, 2), (100, 130, 3), (401, 260, 4), (5, *[8] * 12, 2)]
+    "sizes",
+    [(1, 1), (2, 1, 1), (3, 7, 17, 2), (100, 130, 3), (401, 260, 4), (601, 128, 4), (5, *[8] * 12, 2)],
 )
 def test_networks_of_every_shape_learn(sizes, dtype):
     network = make_network(sizes, "tanh", "logistic", "squared_error", dtype)

@@ -62,7 +62,7 @@ def transpose(times, delta, deltas):
 def weight_gradients(times, model, data, scratch, panels, n_rows, gradient, chunks):
     for _ in range(times):
         for index in range(len(chunks)):
-            backprop.chunk_gradient(model, data, chunks[index], scratch, gradient, 0, n_rows, True)
+            backprop.chunk_gradient(model, data, chunks[index], scratch, gradient, 0, 0, n_rows, True)
 
 
 @numba.njit(nogil=True)

@@ -253,23 +253,27 @@ def backward(model, tile, panels, n_rows):
 
 
 @kernel(embed=True)
-def chunk_gradient(model, data, chunk, scratch, gradient, begin, n_rows, fresh):
-    """Gradient (P,) of one chunk of weight rows, and of the bias that follows them, from a finished tile."""
+def chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows, fresh):
+    """Gradient of one chunk of weight rows, and of the bias that follows them, from a finished tile.
+
+    `gradient` is the flat vector from `origin` on: for sparse rows from 0.
+    """
     tile = scratch.tile
     layer, rows = model.layers[chunk[CHUNK_LAYER]], panel_rows(tile)
     panels = (n_rows + rows - 1) // rows
     x = tile[layer[X_AT] : layer[X_AT] + panels * layer[X_WIDTH] * rows]
     deltas = tile[layer[STRIPS_AT] : layer[STRIPS_AT] + panels * layer[LD] * rows]
-    weights = gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]]
+    first, last = chunk[CHUNK_FIRST], chunk[CHUNK_LAST]
     if chunk[CHUNK_LAYER] > 0 or not multiplied_as_is(data.table):
-        first, last = chunk[CHUNK_FIRST], chunk[CHUNK_LAST]
+        at = layer[WEIGHTS_AT] - origin
+        weights = gradient[at + first * layer[LD] : at + last * layer[LD]]
         for row in range(0, n_rows, GRADIENT_ROWS):
             count, begins = min(GRADIENT_ROWS, n_rows - row), fresh and row == 0
             x_rows, delta_rows = x[row * layer[X_WIDTH] :], deltas[row * layer[LD] :]
             weight_gradient(layer, x_rows, delta_rows, weights, first, last, count, begins)
-    elif chunk[CHUNK_FIRST] == 0:
+    elif first == 0:
         # An entry may lie in any chunk: the first one stands for the whole layer.
         sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh)
     if chunk[CHUNK_HAS_BIAS]:
-        bias = gradient[layer[BIAS_AT] : layer[BIAS_AT] + layer[LD]]
+        bias = gradient[layer[BIAS_AT] - origin : layer[BIAS_AT] - origin + layer[LD]]
         bias_gradient(deltas, bias, layer[LD], n_rows, fresh)

@@ -149,18 +149,19 @@ def add_rows(block, x, i, x_width, deltas, o, ld, n_rows):
 
 @kernel
 def weight_gradient(layer, x, deltas, gradient, first, last, n_rows, fresh):
-    """gradient[i, o] = (0 if fresh else gradient[i, o]) + sum_r x[i, r] delta[r, o],  first <= i < last.
+    """gradient[i - first, o] = (0 if fresh else the same) + sum_r x[i, r] delta[r, o],  first <= i < last.
 
-    x: panels (T/R, x_width, R); deltas: their strips; gradient (I, ld); sums run over the n_rows real rows.
+    x: panels (T/R, x_width, R); deltas: their strips; gradient (last - first, ld); sums run over the n_rows
+    real rows. Rows that are only padding stay as they are.
     """
     step, ld, n_outputs, x_width = lanes(x), layer[LD], layer[OUTPUTS], layer[X_WIDTH]
     # Rows of padding have no gradient: with 4 inputs, padded to 8, leaving them out saves half.
     last = min(last, (layer[INPUTS] + 3) // 4 * 4)
-    high = first + rows_in_high_blocks(last - first, n_rows)
+    high, origin = first + rows_in_high_blocks(last - first, n_rows), first * ld
     for o in range(0, n_outputs, 2 * step):
         if n_outputs - o > step:
             for i in range(first, high, HIGH):
-                at, block = i * ld + o, block_zero(x, HIGH, 2)
+                at, block = i * ld + o - origin, block_zero(x, HIGH, 2)
                 # The sums so far are far away: asked for now, they are there when they are needed. 1024 ->
                 # 1024: 0.93 -> 1.0 of BLAS (a trial; docs/engine.md).
                 if not fresh:
@@ -170,16 +171,22 @@ def weight_gradient(layer, x, deltas, gradient, first, last, n_rows, fresh):
                     block += block_load(gradient, HIGH, 2, at, ld)
                 block_store(block, gradient, at, ld)
             for i in range(high, last, 4):
-                rest = add_rows(block_zero(x, 4, 2), x, i, x_width, deltas, o, ld, n_rows)
+                at, rest = i * ld + o - origin, block_zero(x, 4, 2)
+                rest = add_rows(rest, x, i, x_width, deltas, o, ld, n_rows)
                 if not fresh:
-                    rest += block_load(gradient, 4, 2, i * ld + o, ld)
-                block_store(rest, gradient, i * ld + o, ld)
+                    rest += block_load(gradient, 4, 2, at, ld)
+                block_store(rest, gradient, at, ld)
         else:
             for i in range(first, last, 8):
-                narrow = add_rows(block_zero(x, 8, 1), x, i, x_width, deltas, o, ld, n_rows)
+                at, narrow = i * ld + o - origin, block_zero(x, 8, 1)
+                narrow = add_rows(narrow, x, i, x_width, deltas, o, ld, n_rows)
                 if not fresh:
-                    narrow += block_load(gradient, 8, 1, i * ld + o, ld)
-                block_store(narrow, gradient, i * ld + o, ld)
+                    narrow += block_load(gradient, 8, 1, at, ld)
+                block_store(narrow, gradient, at, ld)
+    if fresh:
+        for o in range((n_outputs + step - 1) // step * step, ld, step):
+            for at in range(o, (last - first) * ld, ld):
+                block_store(block_zero(gradient, 1, 1), gradient, at, 0)
 
 
 @kernel

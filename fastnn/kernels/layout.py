@@ -34,6 +34,7 @@ ROW_MULTIPLE = 8  # weight rows and panel features are padded to it: no kernel h
 MAX_CHUNKS = 64
 BLOCK_MULTIPLE = 24  # weight rows of larger chunks: whole blocks of 6 or 8, and a multiple of ROW_MULTIPLE
 CHUNK_NUMBERS = 1024  # a smaller chunk is not worth its call
+WINDOW_NUMBERS = 16384  # gradients of a run of chunks stay in L2, beside their parameters and moments
 MAX_SHARDS = 8
 SHARD_ROWS = 64
 SHARD_TILE_BYTES = 192 * 1024  # a thread's tile stays in its L2 cache together with a small network
@@ -50,6 +51,8 @@ class Layout(NamedTuple):
     tile_panels: int
     tile_numbers: int  # size of a tile of activations, deltas and transposed deltas
     shard_rows: int  # most rows of a shard, each with a gradient of its own; a batch where tiles are shared
+    window_numbers: int  # room for the gradients of a run of chunks
+    window_chunks: int  # how many chunks it takes at least
 
 
 def round_up(number, multiple):
@@ -137,4 +140,8 @@ def make_layout(sizes, dtype, batch_rows):
         tile_panels = min(max(8, SHARED_TILE_BYTES // panel_bytes), -(-batch_rows // panel_rows))
     tile_numbers = place_tile(table, panel_rows, tile_panels)
     chunks = cut_chunks(table, n_parameters)
-    return Layout(table, chunks, n_parameters, panel_rows, tile_panels, tile_numbers, shard_rows)
+    heights = chunks[:, CHUNK_LAST] - chunks[:, CHUNK_FIRST] + chunks[:, CHUNK_HAS_BIAS]
+    largest = int((heights * table[chunks[:, CHUNK_LAYER], LD]).max())
+    window = max(WINDOW_NUMBERS, largest)
+    tile = panel_rows, tile_panels, tile_numbers, shard_rows
+    return Layout(table, chunks, n_parameters, *tile, window, window // largest)

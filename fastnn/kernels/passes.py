@@ -17,13 +17,14 @@ from fastnn.kernels.layout import (
     CHUNK_HAS_BIAS,
     CHUNK_LAST,
     CHUNK_LAYER,
+    INPUTS,
     LD,
     WEIGHTS_AT,
 )
 from fastnn.kernels.optimizers import update
 from fastnn.kernels.parts import dereference, part
 from fastnn.kernels.simd import block_prefetch, panel_rows
-from fastnn.kernels.state import N_SHARDS, SOLVER
+from fastnn.kernels.state import N_SHARDS, OWN, SOLVER, SUM_NUMBERS
 
 # Parameters that are asked for at once, at most: more would push each other, and the rows, out of L1.
 ASKED_BYTES, LINE_BYTES = 64 * 1024, 64
@@ -43,6 +44,13 @@ def scratch_of(work, tile, rank):
         inputs.active[rank],
         inputs.values[rank],
     )
+
+
+@kernel(embed=True)
+def start_of(layers, chunk):
+    """Where a chunk starts in the flat vector."""
+    layer = layers[chunk[CHUNK_LAYER]]
+    return layer[WEIGHTS_AT] + chunk[CHUNK_FIRST] * layer[LD]
 
 
 @part(*NET)
@@ -74,11 +82,17 @@ def pass_back(given, tile, rank, begin, n_rows, first, last):
 
 @part(*EVERYTHING)
 def add_gradients(given, tile, rank, shard, begin, n_rows, first, last, fresh):
-    """Gradient of the shard, for first <= chunk < last, from a finished tile; added unless `fresh` is 1."""
+    """Gradient of the shard, for first <= chunk < last, from a finished tile; added unless `fresh` is 1.
+
+    With shard OWN, into the thread's own window of the flat vector, from which `update_chunks` takes it.
+    """
     model, moments, data, work, control = dereference(given)
-    scratch, gradient = scratch_of(work, tile, rank), moments.gradients[shard]
-    for chunk in range(first, last):
-        chunk_gradient(model, data, control.chunks[chunk], scratch, gradient, begin, n_rows, fresh == 1)
+    scratch, gradient, origin = scratch_of(work, tile, rank), moments.gradients[max(shard, 0)], 0
+    if shard == OWN:
+        gradient, origin = work.windows[rank], start_of(model.layers, control.chunks[first])
+    for index in range(first, last):
+        chunk = control.chunks[index]
+        chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows, fresh == 1)
 
 
 @kernel
@@ -106,20 +120,23 @@ def add_shards(gradients, n_shards, first, sums):
 
 
 @kernel(embed=True)
-def update_range(model, moments, control, first, last, hyper, sums):
-    """Add the shards' gradients, then one step of the solver, on [first, last) of the flat vectors.
+def update_range(model, moments, control, first, last, hyper, window, origin):
+    """Add the shards' gradients, then one step of the solver, on [first, last) of the flat vectors; or only
+    the step, where the gradient from `origin` on, which is not negative then, lies in the window.
 
     The sum is the thread's own: in the first shard's place it would be written to lines that another core has
     written, and will again. 64-100-10 with 200 rows and two threads: 0.95 to 0.97 (in turn).
     """
     solver, n_shards, squares = control.ints[SOLVER], control.ints[N_SHARDS], 0.0
     params, m, v = model.params, moments.first, moments.second
-    for begin in range(first, last, sums.size):
-        end = min(begin + sums.size, last)
+    for begin in range(first, last, SUM_NUMBERS):
+        end = min(begin + SUM_NUMBERS, last)
         gradient = moments.gradients[0][begin:end]
-        if n_shards > 1:
+        if origin >= 0:
+            gradient = window[begin - origin : end - origin]
+        elif n_shards > 1:
             if solver != GRADIENT_ONLY:
-                gradient = sums[: end - begin]
+                gradient = window[: end - begin]
             add_shards(moments.gradients, n_shards, begin, gradient)
         first_moment = m[begin:end] if m.size else m
         second_moment = v[begin:end] if v.size else v
@@ -128,16 +145,24 @@ def update_range(model, moments, control, first, last, hyper, sums):
 
 
 @part(*EVERYTHING)
-def update_chunks(given, rank, first, last):
-    """One step on first <= chunk < last; the squares of their weights are kept for the reported loss."""
+def update_chunks(given, rank, shard, first, last):
+    """One step on first <= chunk < last; the squares of their weights are kept for the reported loss.
+
+    With shard OWN, from what `add_gradients` has left in the window for just these chunks.
+    """
     model, moments, _, work, control = dereference(given)
-    sums = work.sums[rank]
+    window, origin = work.windows[rank], -1
+    if shard == OWN:
+        origin = start_of(model.layers, control.chunks[first])
     for index in range(first, last):
         chunk = control.chunks[index]
         layer = model.layers[chunk[CHUNK_LAYER]]
-        begin = layer[WEIGHTS_AT] + chunk[CHUNK_FIRST] * layer[LD]
-        end = layer[WEIGHTS_AT] + chunk[CHUNK_LAST] * layer[LD]
-        control.squares[index] = update_range(model, moments, control, begin, end, moments.hyper[0], sums)
+        begin = start_of(model.layers, chunk)
+        # Rows of padding have no gradient, and nothing to learn.
+        end = layer[WEIGHTS_AT] + min(chunk[CHUNK_LAST], layer[INPUTS]) * layer[LD]
+        control.squares[index] = update_range(
+            model, moments, control, begin, end, moments.hyper[0], window, origin
+        )
         if chunk[CHUNK_HAS_BIAS]:
             at = layer[BIAS_AT]
-            update_range(model, moments, control, at, at + layer[LD], moments.hyper[1], sums)
+            update_range(model, moments, control, at, at + layer[LD], moments.hyper[1], window, origin)

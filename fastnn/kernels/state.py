@@ -34,8 +34,9 @@ import numpy as np
     SHRUNK_AT,  # updates that were done when the team first got smaller in this call; 0: it has not
     REST,  # batches that a call may still do once its team has got smaller
     LONG_WAIT,  # looks at a barrier beyond which another thread counts as late
+    WINDOW_CHUNKS,  # chunks whose gradient a thread's window takes
     N_INTS,
-) = range(25)
+) = range(26)
 
 # Fields of `Control.reals`, all float64.
 (
@@ -62,6 +63,8 @@ import numpy as np
 FORWARD_AND_BACK, GRADIENTS, UPDATES, PHASES = range(4)
 # Parameters whose shards are added at once: the sum stays in L1 until it is used.
 SUM_NUMBERS = 4096
+# In place of a shard: the gradient lies in the thread's window.
+OWN = -1
 LOSS, SCORE = range(2)
 RUNNING, AWAITS_SCORE, EPOCHS_DONE, STOPPED_IMPROVING, RATE_TOO_SMALL, DIVERGED = range(6)
 SMALLEST_RATE = 1e-6  # of the adaptive schedule
@@ -111,5 +114,6 @@ class Work(NamedTuple):
     targets: np.ndarray  # (threads, K * R)
     weights: np.ndarray  # (threads, R)
     losses: np.ndarray  # (threads, panels of a tile) float64
-    sums: np.ndarray  # (threads, SUM_NUMBERS): shards of some parameters, added
+    # (threads, W): the gradient of a run of chunks, or the sum of shards for SUM_NUMBERS parameters
+    windows: np.ndarray
     inputs: Inputs
