@@ -172,13 +172,15 @@ def check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, fresh):
     start = padded(draw((n_inputs, n_outputs), dtype, 3), ld)
     if fresh:
         start = np.full_like(start, np.nan)
-    read = [Guarded(panels(x_tall, x_width), READ), Guarded(strips(delta_rows), READ, shift=n_rows % 16)]
+    delta_panels = delta_rows.reshape(-1, panel_rows(dtype), ld).transpose(0, 2, 1)
+    read = [Guarded(panels(x_tall, x_width), READ), Guarded(delta_panels, READ)]
+    read.append(Guarded(strips(delta_rows), READ, shift=n_rows % 16))
     gradient = Guarded(start, WRITTEN)
     layer = layer_row(n_inputs, n_outputs, ld, x_width)
     half = round_up(x_width // 2, 8)
     for first, last in [(0, half), (half, x_width)]:
-        part = gradient.values[first * ld : last * ld]
-        dense.weight_gradient(layer, read[0].values, read[1].values, part, first, last, n_rows, fresh)
+        part, buffers = gradient.values[first * ld : last * ld], [buffer.values for buffer in read]
+        dense.weight_gradient(layer, *buffers, part, first, last, n_rows, fresh)
     added = 0 if fresh else start[:n_inputs, :n_outputs].astype(float)
     magnitude = np.abs(x).T @ np.abs(delta).astype(float) + np.abs(added)
     result = gradient.values.reshape(x_width, ld)
@@ -195,7 +197,8 @@ def check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, fresh):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_inputs", WIDTHS)
 def test_weight_gradient_is_the_sum_of_outer_products(n_inputs, dtype):
-    for n_outputs in [*WIDTHS, 256]:
+    # 4 and 36: outputs that dots take, alone and beside others.
+    for n_outputs in [*WIDTHS, 4, 36, 256]:
         for n_rows in ROWS:
             check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, fresh=True)
         for n_rows in ROWS[::4]:

@@ -244,7 +244,7 @@ def test_what_comes_from_far_away_is_asked_for():
     assert set(prefetches_of(passes.ask_for)) == {"0"}
     # A gradient that is added to is written afterwards.
     table = np.zeros(layout.LAYER_FIELDS, np.int64)
-    dense.weight_gradient(table, x, z, W, 0, 0, 0, False)
+    dense.weight_gradient(table, x, z, z, W, 0, 0, 0, False)
     assert set(prefetches_of(dense.weight_gradient)) == {"1"}
 
 
@@ -361,6 +361,7 @@ def test_numba_without_avx_has_short_vectors():
 # `FASTNN_TEST_VECTOR_BITS=512 pytest`, or `NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES= pytest`.
 OTHER_TESTS = [
     "tests/test_simd.py",
+    "tests/test_dots.py",
     "tests/test_layout.py",
     *(
         f"tests/test_dense.py::{name}[{width}-{dtype}]"

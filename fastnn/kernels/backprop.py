@@ -262,6 +262,7 @@ def chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows,
     layer, rows = model.layers[chunk[CHUNK_LAYER]], panel_rows(tile)
     panels = (n_rows + rows - 1) // rows
     x = tile[layer[X_AT] : layer[X_AT] + panels * layer[X_WIDTH] * rows]
+    delta = tile[layer[DELTA_AT] : layer[DELTA_AT] + panels * layer[LD] * rows]
     deltas = tile[layer[STRIPS_AT] : layer[STRIPS_AT] + panels * layer[LD] * rows]
     first, last = chunk[CHUNK_FIRST], chunk[CHUNK_LAST]
     if chunk[CHUNK_LAYER] > 0 or not multiplied_as_is(data.table):
@@ -269,8 +270,8 @@ def chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows,
         weights = gradient[at + first * layer[LD] : at + last * layer[LD]]
         for row in range(0, n_rows, GRADIENT_ROWS):
             count, begins = min(GRADIENT_ROWS, n_rows - row), fresh and row == 0
-            x_rows, delta_rows = x[row * layer[X_WIDTH] :], deltas[row * layer[LD] :]
-            weight_gradient(layer, x_rows, delta_rows, weights, first, last, count, begins)
+            x_rows, at = x[row * layer[X_WIDTH] :], row * layer[LD]
+            weight_gradient(layer, x_rows, delta[at:], deltas[at:], weights, first, last, count, begins)
     elif first == 0:
         # An entry may lie in any chunk: the first one stands for the whole layer.
         sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh)

@@ -6,6 +6,7 @@ vector of features each. Widths are padded (layout.py): there are no remainder l
 """
 
 from fastnn.kernels import arithmetic  # noqa: F401  blocks can be added then
+from fastnn.kernels.dots import add_dots, add_grid, grid_columns, grid_rows, sum_dots
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import INPUTS, LD, OUTPUTS, X_WIDTH
 from fastnn.kernels.simd import (
@@ -141,18 +142,43 @@ def add_rows(block, x, i, x_width, deltas, o, ld, n_rows):
         x_at, at = start * x_width + i * rows, start * ld + o * rows
         for r in range(rows):
             block = block_multiply_add(block, x, x_at + r, rows, deltas, at + r * step, apart)
-    x_at, at = whole * x_width + i * rows, whole * ld + o * rows
-    for r in range(n_rows - whole):
+    return add_last_rows(block, x, i, x_width, deltas, o, ld, whole, n_rows)
+
+
+@kernel(embed=True)
+def add_last_rows(block, x, i, x_width, deltas, o, ld, first, n_rows):
+    """The same over the rows from `first` on, all of one panel."""
+    rows, step = panel_rows(x), lanes(x)
+    start, apart = first - first % rows, rows * step
+    x_at, at = start * x_width + i * rows, start * ld + o * rows
+    for r in range(first - start, n_rows - start):
         block = block_multiply_add(block, x, x_at + r, rows, deltas, at + r * step, apart)
     return block
 
 
 @kernel
-def weight_gradient(layer, x, deltas, gradient, first, last, n_rows, fresh):
-    """gradient[i - first, o] = (0 if fresh else the same) + sum_r x[i, r] delta[r, o],  first <= i < last.
+def add_by_dots(x, delta, gradient, first, last, x_width, ld, n_rows):
+    """gradient[i - first, n] += sum_r x[i, r] delta[n, r] for as many outputs n as a grid has (dots.py).
 
-    x: panels (T/R, x_width, R); deltas: their strips; gradient (last - first, ld); sums run over the n_rows
-    real rows. Rows that are only padding stay as they are.
+    first <= i < last; x (T/R, x_width, R), delta (T/R, ld, R) from the first of the outputs on, gradient
+    (last - first, ld) as well; n_rows is in whole vectors.
+    """
+    rows, step = panel_rows(x), lanes(x)
+    for i in range(first, last, grid_rows(x)):
+        grid = block_zero(x, SQUARE, 1)
+        for start in range(0, n_rows, rows):
+            x_at, at = start * x_width + i * rows, start * ld
+            for r in range(0, min(rows, n_rows - start), step):
+                grid = add_dots(grid, x, x_at + r, delta, at + r, rows)
+        add_grid(sum_dots(grid), gradient, (i - first) * ld, ld)
+
+
+@kernel
+def weight_gradient(layer, x, delta, deltas, gradient, first, last, n_rows, fresh):
+    """gradient[i - first, o] = (0 if fresh else the same) + sum_r x[i, r] delta[o, r],  first <= i < last.
+
+    x: panels (T/R, x_width, R); delta: panels (T/R, ld, R); deltas: the same in strips; gradient (last -
+    first, ld); sums run over the n_rows real rows. Rows that are only padding stay as they are.
     """
     step, ld, n_outputs, x_width = lanes(x), layer[LD], layer[OUTPUTS], layer[X_WIDTH]
     # Rows of padding have no gradient: with 4 inputs, padded to 8, leaving them out saves half.
@@ -177,12 +203,19 @@ def weight_gradient(layer, x, deltas, gradient, first, last, n_rows, fresh):
                     rest += block_load(gradient, 4, 2, at, ld)
                 block_store(rest, gradient, at, ld)
         else:
+            # Whole vectors of rows by dots where outputs are few: 64 -> 4 with 224 rows 4.5 -> 1.5 us.
+            dotted = n_rows - n_rows % step if n_outputs - o <= grid_columns(x) else 0
             for i in range(first, last, 8):
                 at, narrow = i * ld + o - origin, block_zero(x, 8, 1)
-                narrow = add_rows(narrow, x, i, x_width, deltas, o, ld, n_rows)
+                if dotted:
+                    narrow = add_last_rows(narrow, x, i, x_width, deltas, o, ld, dotted, n_rows)
+                else:
+                    narrow = add_rows(narrow, x, i, x_width, deltas, o, ld, n_rows)
                 if not fresh:
                     narrow += block_load(gradient, 8, 1, at, ld)
                 block_store(narrow, gradient, at, ld)
+            if dotted:
+                add_by_dots(x, delta[o * panel_rows(x) :], gradient[o:], first, last, x_width, ld, dotted)
     if fresh:
         for o in range((n_outputs + step - 1) // step * step, ld, step):
             for at in range(o, (last - first) * ld, ld):
