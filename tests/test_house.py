@@ -49,6 +49,7 @@ KERNEL_FLOORS = [
         "apart",
         "arguments",
         "arithmetic",
+        "dots",
         "cache",
         "codes",
         "jit",
