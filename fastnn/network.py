@@ -94,8 +94,12 @@ class Network:
                 raise ValueError(f"{name} must have the shapes {wanted}; got {shapes}.")
             if not all(np.isfinite(check_numbers(name, array, self.dtype)).all() for array in given):
                 raise ValueError(f"{name} must be finite in {self.dtype}; they hold NaN or infinity.")
-        for array, values in zip([*self.weights, *self.biases], [*weights, *biases], strict=True):
+        # By way of a new one, since what is given may be views of this network, and what lies between its own
+        # is 0 only until training diverges.
+        new = type(self)(self.architecture, dtype=self.dtype)
+        for array, values in zip([*new.weights, *new.biases], [*weights, *biases], strict=True):
             array[...] = values
+        self.parameters[...] = new.parameters
 
     def copy(self) -> "Network":
         """A network with parameters of its own."""

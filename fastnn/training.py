@@ -249,7 +249,11 @@ class Trainer:
                 if draws:
                     write_key(self.random_state, key)
         # The loss of an epoch can't show what its last step did.
-        return status if is_finite(self.network.parameters) else "diverged"
+        if is_finite(self.network.parameters):
+            return status
+        # So is what lies in the session's memory, some of which the next run would not write anew.
+        self._session = None
+        return "diverged"
 
     def _slices(
         self,

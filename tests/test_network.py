@@ -325,6 +325,17 @@ def test_wrong_shapes_leave_the_network_as_it_is():
     np.testing.assert_array_equal(network.parameters, before)
 
 
+def test_parameters_of_the_network_itself_may_be_assigned_and_what_lies_between_them_is_0_again():
+    network = Network.initialize(Architecture((3, 10, 2)), seed=0)
+    before = network.parameters.copy()
+    network.assign(network.weights, network.biases)
+    np.testing.assert_array_equal(network.parameters, before)
+    weights, biases = [w.copy() for w in network.weights], [b.copy() for b in network.biases]
+    network.parameters[...] = np.nan
+    network.assign(weights, biases)
+    np.testing.assert_array_equal(network.parameters, before)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_parameters_that_are_not_finite_are_refused_and_nothing_changes(bad):
     network = Network.initialize(PLAIN, seed=0)

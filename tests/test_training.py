@@ -764,6 +764,39 @@ def test_divergence_in_the_last_step_is_told():
     assert not np.isfinite(network.parameters).all()
 
 
+@pytest.mark.parametrize("batch_size", [1, 39, "full"])
+@pytest.mark.parametrize("width", [25, 128])
+def test_nothing_is_left_of_a_divergence_once_there_are_good_weights_again(width, batch_size):
+    network = make_network((20, width, 4), "identity", "identity", "squared_error", np.float32)
+    X, y = draw_data(network, 55)
+    settings = {"batch_size": batch_size, "random_state": 0, "shuffle": False}
+    fresh, weights, biases = (
+        network.copy(),
+        *([w.copy() for w in p] for p in (network.weights, network.biases)),
+    )
+    Trainer(fresh, Adam(), **settings).run(X, y, epochs=2)
+    trainer = Trainer(network, Adam(), **settings)
+    for _ in range(2):
+        assert trainer.run(1e30 * X, y, epochs=2) == "diverged"
+        network.assign(weights, biases)
+        trainer.restart()
+        assert trainer.run(X, y, epochs=2) == "max_iter"
+        np.testing.assert_array_equal(network.parameters, fresh.parameters)
+
+
+@pytest.mark.parametrize("batch_size", [1, 20])
+@pytest.mark.parametrize("epsilon", [1e-46, 1e-300])
+def test_an_epsilon_that_float32_does_not_have_is_no_division_by_zero(epsilon, batch_size):
+    network = make_network((5, 10, 2), "relu", "identity", "squared_error", np.float32)
+    X, y = draw_data(network, 40)
+    X[:, 2] = 0  # weights without a gradient
+    kept = network.weights[0][2].copy()
+    trainer = Trainer(network, Adam(epsilon=epsilon), alpha=0, batch_size=batch_size)
+    assert trainer.run(X, y, epochs=3) == "max_iter"
+    np.testing.assert_array_equal(network.weights[0][2], kept)
+    assert np.isfinite(network.parameters).all()
+
+
 def test_a_loss_that_overflows_while_the_parameters_do_not_is_no_divergence():
     network = make_network((1, 1), "relu", "identity", "squared_error", np.float32)
     X, y = np.ones((4, 1)), np.full((4, 1), 1e25)

@@ -6,7 +6,7 @@ vector of features each. Widths are padded (layout.py): there are no remainder l
 """
 
 from fastnn.kernels import arithmetic  # noqa: F401  blocks can be added then
-from fastnn.kernels.dots import add_dots, add_grid, grid_columns, grid_rows, sum_dots
+from fastnn.kernels.dots import add_by_dots, grid_columns
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import INPUTS, LD, OUTPUTS, X_WIDTH
 from fastnn.kernels.simd import (
@@ -156,21 +156,13 @@ def add_last_rows(block, x, i, x_width, deltas, o, ld, first, n_rows):
     return block
 
 
-@kernel
-def add_by_dots(x, delta, gradient, first, last, x_width, ld, n_rows):
-    """gradient[i - first, n] += sum_r x[i, r] delta[n, r] for as many outputs n as a grid has (dots.py).
-
-    first <= i < last; x (T/R, x_width, R), delta (T/R, ld, R) from the first of the outputs on, gradient
-    (last - first, ld) as well; n_rows is in whole vectors.
-    """
-    rows, step = panel_rows(x), lanes(x)
-    for i in range(first, last, grid_rows(x)):
-        grid = block_zero(x, SQUARE, 1)
-        for start in range(0, n_rows, rows):
-            x_at, at = start * x_width + i * rows, start * ld
-            for r in range(0, min(rows, n_rows - start), step):
-                grid = add_dots(grid, x, x_at + r, delta, at + r, rows)
-        add_grid(sum_dots(grid), gradient, (i - first) * ld, ld)
+@kernel(embed=True)
+def clear_padding(gradient, n_outputs, ld, size):
+    """gradient[i, o] = 0 for the vectors of padding in each row.  gradient (I, ld), `size` numbers of it."""
+    step = lanes(gradient)
+    for o in range((n_outputs + step - 1) // step * step, ld, step):
+        for at in range(o, size, ld):
+            block_store(block_zero(gradient, 1, 1), gradient, at, 0)
 
 
 @kernel
@@ -217,9 +209,7 @@ def weight_gradient(layer, x, delta, deltas, gradient, first, last, n_rows, fres
             if dotted:
                 add_by_dots(x, delta[o * panel_rows(x) :], gradient[o:], first, last, x_width, ld, dotted)
     if fresh:
-        for o in range((n_outputs + step - 1) // step * step, ld, step):
-            for at in range(o, (last - first) * ld, ld):
-                block_store(block_zero(gradient, 1, 1), gradient, at, 0)
+        clear_padding(gradient, n_outputs, ld, (last - first) * ld)
 
 
 @kernel

@@ -9,7 +9,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastnn.kernels.simd import Block, Emitter, lanes_of
+from fastnn.kernels.jit import kernel
+from fastnn.kernels.simd import SQUARE, Block, Emitter, block_zero, lanes, lanes_of, panel_rows
 
 # (rows, columns) by lanes. Products of 4 x 4 vectors have 8 loads for 16 multiply-adds.
 SHAPES = {16: (4, 4), 8: (4, 2), 4: (2, 2), 2: (2, 1)}
@@ -89,3 +90,20 @@ def add_grid(typing, dots, values, at, stride):
         return context.get_dummy_value()
 
     return types.void(dots, values, types.intp, types.intp), generate
+
+
+@kernel
+def add_by_dots(x, delta, gradient, first, last, x_width, ld, n_rows):
+    """gradient[i - first, n] += sum_r x[i, r] delta[n, r] for as many outputs n as a grid has columns.
+
+    first <= i < last; x (T/R, x_width, R), delta (T/R, ld, R) from the first of the outputs on, gradient
+    (last - first, ld) as well; n_rows is in whole vectors.
+    """
+    rows, step = panel_rows(x), lanes(x)
+    for i in range(first, last, grid_rows(x)):
+        grid = block_zero(x, SQUARE, 1)
+        for start in range(0, n_rows, rows):
+            x_at, at = start * x_width + i * rows, start * ld
+            for r in range(0, min(rows, n_rows - start), step):
+                grid = add_dots(grid, x, x_at + r, delta, at + r, rows)
+        add_grid(sum_dots(grid), gradient, (i - first) * ld, ld)

@@ -210,7 +210,7 @@ def train(rank, n_threads, model, moments, data, work, control):
         if control.ints[STATUS] == AWAITS_SCORE:
             judge(control.ints, control.reals)
     net, everything = reference((model, data, work)), reference((model, moments, data, work, control))
-    # A sparse gradient of the first layer can't be had chunk by chunk.
+    # A sparse gradient of the first layer can't be had chunk by chunk; one that is asked for is wanted whole.
     at_once = control.ints[SOLVER] != GRADIENT_ONLY and not multiplied_as_is(data.table)
     before = flush_subnormals()
     while True:

@@ -4,6 +4,7 @@ from math import isfinite, sqrt
 
 from fastnn.kernels import optimizers as hyper
 from fastnn.kernels.codes import ADAM, ADAPTIVE, INVSCALING
+from fastnn.kernels.elementary import number
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.random import shuffle, skip_shuffle
 from fastnn.kernels.state import (
@@ -52,6 +53,10 @@ from fastnn.kernels.state import (
     STOPPED_IMPROVING,
     TOL,
 )
+
+# The root of the least normal number: beside a smaller epsilon, a second moment that has become 0 would make
+# steps without bound, or 0 / 0.
+LEAST_EPSILON = 2.0**-63, 2.0**-511
 
 
 @kernel(embed=True)
@@ -103,7 +108,7 @@ def set_hyper(ints, reals, values):
     """Hyper-parameters of this step, cast to the dtype of the parameters: values[0] for weights, values[1]
     for biases.
     """
-    unit = 1.0
+    unit, least = 1.0, float(number(values[0, 0], LEAST_EPSILON))
     if ints[SOLVER] == ADAM:
         correction = sqrt(1.0 - reals[BETA_2] ** ints[STEP]) / (1.0 - reals[BETA_1] ** ints[STEP])
         reals[RATE] = reals[RATE_INIT] * correction
@@ -115,7 +120,7 @@ def set_hyper(ints, reals, values):
         values[row, hyper.BETA_2] = reals[BETA_2]
         values[row, hyper.REST_1] = (1.0 - reals[BETA_1]) / unit
         values[row, hyper.UNIT] = unit
-        values[row, hyper.EPSILON] = reals[EPSILON]
+        values[row, hyper.EPSILON] = max(reals[EPSILON], least)
     values[0, hyper.DECAY] = unit * reals[ALPHA] / reals[BATCH_WEIGHT]
     values[1, hyper.DECAY] = 0.0
 

@@ -90,8 +90,8 @@ def sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh)
     """
     tile, rows, ld = scratch.tile, panel_rows(scratch.tile), layer[LD]
     weights = gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]]
-    # The deltas by features have been used, all of them: their place is free. It is that of real features,
-    # which the next tile writes anew, so padding stays 0.
+    # This layer's deltas by features have been used: their place is free. It is that of real features, which
+    # the next tile writes anew, so padding stays 0.
     delta = tile[layer[DELTA_AT] : layer[DELTA_AT] + ld]
     if fresh:
         for i in range(weights.size):
