@@ -115,7 +115,7 @@ def few_rows_product(weights, ld, bias, x, products, n_inputs, n_rows):
 
     weights (I, ld), bias (ld,), x (I, R), products (R, ld). Vectors run along the outputs, since along few
     rows they are half empty, or more, and W is read row by row, without a wait. A step of 64-100-10 with 8
-    rows: 0.88, with 16 rows 0.96 (AVX-512, in turn).
+    rows: 0.86, with 16 rows 0.95 (AVX-512, in turn).
     """
     rows, step = panel_rows(x), lanes(x)
     pairs = ld - ld % (2 * step)
