@@ -60,18 +60,6 @@ def block_maximum(typing, left, right):
 
 
 @intrinsic
-def block_where(typing, condition, block):
-    """block where the condition, a block, is not 0, and 0 elsewhere."""
-    kind = of_blocks(condition, block)
-
-    def choose(emit, x, y):
-        zero = ir.Constant(emit.vector, None)
-        return emit.builder.select(emit.builder.fcmp_ordered("==", x, zero), zero, y)
-
-    return kind and (kind(condition, block), vector_by_vector(choose))
-
-
-@intrinsic
 def block_sum(typing, block):
     """The sum of all numbers of a block of one vector, added in pairs."""
 

@@ -265,7 +265,9 @@ def transpose_back(products, z, ld, n_outputs, n_rows):
 
 @kernel
 def gather_panel(X, rows, panel, n_rows):
-    """panel[i, r] = X[rows[r], i],  r < n_rows.  X (n, I), rows (R,), panel (I, R)."""
+    """panel[i, r] = X[rows[r], i],  r < n_rows, and some up to the next whole vector.  X (n, I), rows (R,),
+    panel (I, R).
+    """
     height, step = panel_rows(panel), lanes(panel)
     width = X.shape[1]
     for r in range(0, n_rows, step):
