@@ -17,6 +17,10 @@ ALIGNMENT = 64  # bytes: no vector crosses a cache line
 # Floating point operations that take as long as one more thread delays a step. Work W on n threads takes
 # W / n + c n, the least at n = sqrt(W / c): two threads from 1e6 on (benchmarks/micro/threads.py).
 STEP_WORK_PER_THREAD = 2.5e5
+# Where threads share a tile, they meet more often, and each fetches the parameters that the others have
+# changed: what that takes for one parameter. 64-100-10 with 64 rows 32 us, and 44 with two threads; 30-50-2
+# 12 and 20 (benchmarks/micro/threads.py).
+SHARED_WORK_PER_THREAD, WORK_PER_PARAMETER = 5e5, 200.0
 # Of a call: to wake a team takes 0.1 to 0.3 ms (benchmarks/micro/barrier.py).
 CALL_WORK_PER_THREAD = 2e7
 # Of a prediction, which begins before other threads do.
@@ -170,7 +174,10 @@ class Session:
         shards = -(-batch_rows // layout.shard_rows)
         limit = shards if shards > 1 else max(1, min(layout.tile_panels, len(layout.chunks)))
         work = 6.0 * params.size * batch_rows
-        worth = sqrt(work / STEP_WORK_PER_THREAD)
+        if shards > 1:
+            worth = sqrt(work / STEP_WORK_PER_THREAD)
+        else:
+            worth = sqrt(max(0.0, work - WORK_PER_PARAMETER * params.size) / SHARED_WORK_PER_THREAD)
         self.n_threads = 1 if batch_rows == 1 else min(count_threads(worth, n_threads), limit)
         self._threads_given = n_threads is not None
         self.step_work = work + 20.0 * params.size
