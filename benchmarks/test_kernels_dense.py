@@ -63,7 +63,7 @@ def time_kernel(
 def test_forward_product_of_one_panel(timer, shape, dtype):
     timer.benchmark.group = f"z = W'x + b of one panel, {shape[0]} to {shape[1]}, {TIMES} times"
     layer = make_layer(shape, dtype)
-    strides, ends = (1, int(layer.row[layout.LD])), (shape[1], 0, shape[0])
+    strides, ends = (1, int(layer.row[layout.LD])), (shape[1], shape[0], True)
     arguments = (layer.weights, *strides, layer.bias, layer.x, layer.z, *ends)
     time_kernel(timer, dense.product, arguments, shape, layer.panel_rows, dtype)
 
@@ -72,7 +72,7 @@ def test_forward_product_of_one_panel(timer, shape, dtype):
 def test_gradient_by_the_inputs_of_one_panel(timer, shape):
     timer.benchmark.group = f"dx = W delta of one panel, {shape[0]} to {shape[1]}, {TIMES} times"
     layer = make_layer(shape, "float32")
-    strides, ends = (int(layer.row[layout.LD]), 1), (shape[0], 0, shape[1])
+    strides, ends = (int(layer.row[layout.LD]), 1), (shape[0], shape[1], True)
     arguments = (layer.weights, *strides, layer.zeros, layer.z, layer.x, *ends)
     time_kernel(timer, dense.product, arguments, shape, layer.panel_rows, "float32")
 
@@ -83,7 +83,8 @@ def test_gradient_by_the_weights_of_a_tile(timer, shape, dtype):
     timer.benchmark.group = f"dW = x delta' of {PANELS} panels, {shape[0]} to {shape[1]}, {TIMES} times"
     layer = make_layer(shape, dtype)
     rows, gradient = layer.panel_rows * PANELS, np.zeros_like(layer.weights)
-    arguments = (layer.row, layer.x, layer.deltas, gradient, 0, shape[0], rows, True)
+    width, deltas = int(layer.row[layout.X_WIDTH]), (layer.z, layer.deltas)
+    arguments = (layer.row, layer.x, width, *deltas, gradient, (0, shape[0]), rows, True)
     time_kernel(timer, dense.weight_gradient, arguments, shape, rows, dtype)
 
 

@@ -59,6 +59,9 @@ def make_work(
     width = aligned_length(int(layout.layers[:, kernels.layout.INPUTS].max()) + 16, dtype)
     lists = max(n_threads, len(layout.layers))
     window = aligned_length(layout.window_numbers, dtype) if learns else 0
+    lanes = rows // kernels.layout.PANEL_VECTORS
+    words = -(-int(layout.layers[0, kernels.layout.INPUTS]) // lanes)
+    copies = aligned_length(kernels.backprop.copy_numbers(layout), dtype)
     return kernels.state.Work(
         tiles=aligned_zeros((n_tiles, aligned_length(layout.tile_numbers, dtype)), dtype),
         rows=np.zeros((n_threads, rows), dtype=np.int64),
@@ -72,6 +75,8 @@ def make_work(
             counts=np.zeros(lists, dtype=np.int64),
             sums=aligned_zeros((width,), dtype),
         ),
+        masks=np.zeros((n_tiles, layout.tile_panels, words), dtype=np.int64),
+        copies=aligned_zeros((n_threads, copies), dtype),
     )
 
 

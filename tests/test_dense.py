@@ -15,7 +15,6 @@ from fastnn.kernels.layout import (
     LD,
     OUTPUTS,
     PANEL_VECTORS,
-    X_WIDTH,
     round_up,
     row_length,
     vector_lanes,
@@ -67,7 +66,8 @@ def multiply(weights, strides, bias, x, z, sizes, n_rows, wide=dense.product):
             kernel = wide if n_rows - panel * rows > lanes(weights.dtype) else dense.narrow_product
             x_panel = x[panel * x_width * rows : (panel + 1) * x_width * rows]
             z_panel = z[panel * z_width * rows : (panel + 1) * z_width * rows]
-            kernel(weights, *strides, bias, x_panel, z_panel, n_outputs, first, last)
+            part, count = weights[first * strides[1] :], last - first
+            kernel(part, *strides, bias, x_panel[first * rows :], z_panel, n_outputs, count, first == 0)
 
 
 def check_product(n_inputs, n_outputs, n_rows, dtype, backwards, wide=dense.product):
@@ -154,9 +154,9 @@ def test_sums_are_cut_in_equal_parts_of_whole_vectors():
             assert n_inputs - (parts - 1) * length > length - parts * step
 
 
-def layer_row(n_inputs, n_outputs, ld, x_width):
+def layer_row(n_inputs, n_outputs, ld):
     row = np.zeros(LAYER_FIELDS, np.int64)
-    row[[INPUTS, OUTPUTS, LD, X_WIDTH]] = n_inputs, n_outputs, ld, x_width
+    row[[INPUTS, OUTPUTS, LD]] = n_inputs, n_outputs, ld
     return row
 
 
@@ -176,11 +176,12 @@ def check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, fresh):
     read = [Guarded(panels(x_tall, x_width), READ), Guarded(delta_panels, READ)]
     read.append(Guarded(strips(delta_rows), READ, shift=n_rows % 16))
     gradient = Guarded(start, WRITTEN)
-    layer = layer_row(n_inputs, n_outputs, ld, x_width)
+    layer = layer_row(n_inputs, n_outputs, ld)
     half = round_up(x_width // 2, 8)
     for first, last in [(0, half), (half, x_width)]:
-        part, buffers = gradient.values[first * ld : last * ld], [buffer.values for buffer in read]
-        dense.weight_gradient(layer, *buffers, part, first, last, n_rows, fresh)
+        part = gradient.values[first * ld : last * ld]
+        inputs, *buffers = (buffer.values for buffer in read)
+        dense.weight_gradient(layer, inputs, x_width, *buffers, part, (first, last), n_rows, fresh)
     added = 0 if fresh else start[:n_inputs, :n_outputs].astype(float)
     magnitude = np.abs(x).T @ np.abs(delta).astype(float) + np.abs(added)
     result = gradient.values.reshape(x_width, ld)
@@ -308,8 +309,9 @@ def test_gather_panel_takes_the_rows_asked_for(dtype):
             order[[0, -1]] = n - 1, 0
             panel = Guarded(np.full((n_inputs, rows), np.nan, dtype), WRITTEN)
             expected = X.values.reshape(n, n_inputs)[order].T
+            masks = np.zeros(-(-n_inputs // lanes(dtype)), np.int64)
             for n_rows in (1, lanes(dtype), rows):
-                dense.gather_panel(X.values.reshape(n, n_inputs), order, panel.values, n_rows)
+                dense.gather_panel(X.values.reshape(n, n_inputs), order, panel.values, masks, n_rows)
                 taken = panel.values.reshape(n_inputs, rows)
                 np.testing.assert_array_equal(taken[:, :n_rows], expected[:, :n_rows])
                 # Not more than whole vectors.

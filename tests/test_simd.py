@@ -235,7 +235,7 @@ def test_a_prefetch_asks_for_each_vector_of_a_block_and_may_reach_past_the_end(d
 def test_what_comes_from_far_away_is_asked_for():
     z, x, bias, W = (np.zeros(size, np.float32) for size in (2 * 16 * 32, 4 * 32, 16, 4 * 16))
     for product, asks in [(dense.far_product, True), (dense.long_product, False)]:
-        product(W, 1, 16, bias, x, z, dense.HIGH, 0, 4)
+        product(W, 1, 16, bias, x, z, dense.HIGH, 4, True)
         assert bool(prefetches_of(product)) == asks
     # A loop whose turns have one each, or a few if it is unrolled.
     dense.few_rows_product(W, 16, bias, x, z, 4, 1)
@@ -244,7 +244,7 @@ def test_what_comes_from_far_away_is_asked_for():
     assert set(prefetches_of(passes.ask_for)) == {"0"}
     # A gradient that is added to is written afterwards.
     table = np.zeros(layout.LAYER_FIELDS, np.int64)
-    dense.weight_gradient(table, x, z, z, W, 0, 0, 0, False)
+    dense.weight_gradient(table, x, 8, z, z, W, (0, 0), 0, False)
     assert set(prefetches_of(dense.weight_gradient)) == {"1"}
 
 

@@ -19,7 +19,7 @@ from cases import (
 
 from fastnn import SGD, Adam, Trainer
 from fastnn.engine import make_table
-from fastnn.kernels import sparse
+from fastnn.kernels import idle, sparse
 from fastnn.kernels.layout import PANEL_VECTORS, vector_lanes
 
 # Below a tenth of the places the first layer multiplies entry by entry, above it expands panels.
@@ -157,8 +157,15 @@ def test_expand_panel_writes_out_the_rows_asked_for(dtype):
         rows = np.random.default_rng(3).integers(0, 20, height)
         table = make_table(scipy.sparse.csr_array(X))
         panel = Guarded(np.full((inputs, height), np.nan, dtype), WRITTEN)
-        sparse.expand_panel(table, rows, panel.values)
+        masks = np.full(-(-inputs // vector_lanes(np.dtype(dtype))), -1)
+        sparse.expand_panel(table, rows, panel.values, masks)
         np.testing.assert_array_equal(panel.values.reshape(inputs, height), X[rows].T)
+        busy, step = np.zeros(inputs + 16, np.int64), vector_lanes(np.dtype(dtype))
+        where = masks[None], (0, 1), step, inputs, 0, inputs
+        idle.list_busy(*where, busy)
+        expected = np.flatnonzero(X[rows].any(axis=0))
+        assert idle.count_busy(*where) == len(expected)
+        np.testing.assert_array_equal(busy[: len(expected)], expected)
         panel.assert_guards_untouched()
 
 

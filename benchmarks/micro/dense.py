@@ -36,7 +36,7 @@ def load(times, model, data, scratch, panels, n_rows):
 @numba.njit(nogil=True)
 def forward(times, model, data, scratch, panels, n_rows):
     for _ in range(times):
-        backprop.forward(model, data.table, scratch.tile, (0, panels), n_rows, True)
+        backprop.forward(model, data.table, scratch, (0, panels), n_rows, True)
 
 
 @numba.njit(nogil=True)
@@ -49,7 +49,7 @@ def loss(times, model, data, scratch, panels, n_rows):
 @numba.njit(nogil=True)
 def backward(times, model, data, scratch, panels, n_rows):
     for _ in range(times):
-        backprop.backward(model, scratch.tile, (0, panels), n_rows)
+        backprop.backward(model, scratch, (0, panels), n_rows)
 
 
 @numba.njit(nogil=True)
@@ -85,14 +85,15 @@ def multiply(times, weights, ld, bias, x, z, sizes, cut, piece, high_blocks, ask
                 terms = stop - start if high_blocks else 0
                 high = dense.rows_in_high_blocks(count, terms)
                 for panel in range(panels):
-                    part = x[panel * inputs * rows : (panel + 1) * inputs * rows]
+                    part = x[(panel * inputs + start) * rows : (panel + 1) * inputs * rows]
                     out = z[(panel * outputs + o) * rows : (panel + 1) * outputs * rows]
-                    w, b, rest = weights[o:], bias[o:], count - high
+                    w, b, rest = weights[start * ld + o :], bias[o:], count - high
+                    n, fresh = stop - start, start == 0
                     if asks:
-                        dense.far_product(w, 1, ld, b, part, out, high, start, stop)
+                        dense.far_product(w, 1, ld, b, part, out, high, n, fresh)
                     else:
-                        dense.long_product(w, 1, ld, b, part, out, high, start, stop)
-                    dense.product(w[high:], 1, ld, b[high:], part, out[high * rows :], rest, start, stop)
+                        dense.long_product(w, 1, ld, b, part, out, high, n, fresh)
+                    dense.product(w[high:], 1, ld, b[high:], part, out[high * rows :], rest, n, fresh)
 
 
 def fastest(function, *args):

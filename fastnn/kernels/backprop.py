@@ -14,6 +14,7 @@ from fastnn.kernels.dense import (
     GRADIENT_ROWS,
     NEAR_BYTES,
     OUTPUT_PIECE,
+    SUM_LENGTH,
     bias_gradient,
     far_product,
     few_rows_product,
@@ -27,6 +28,7 @@ from fastnn.kernels.dense import (
     transpose_panel,
     weight_gradient,
 )
+from fastnn.kernels.idle import BUSY_SHARE, count_busy, list_busy, pick_rows, spread_rows
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import (
     BIAS_AT,
@@ -55,6 +57,19 @@ from fastnn.kernels.sparse import (
     sparse_weight_gradient,
 )
 
+# From one row of a copied piece of the weights to the next: no power of two, whose rows share few cache sets.
+COPY_WIDTH = OUTPUT_PIECE + 16
+
+
+def copy_numbers(layout):
+    """Room for the copies of one thread: pieces of weights and panel, or rows of a chunk and its sums."""
+    first, chunks, rows = layout.layers[0], layout.chunks, layout.panel_rows
+    inputs = min(SUM_LENGTH, int(first[X_WIDTH]) + rows)
+    own = chunks[chunks[:, CHUNK_LAYER] == 0]
+    height = min(SUM_LENGTH, int((own[:, CHUNK_LAST] - own[:, CHUNK_FIRST]).max()))
+    tile_rows = min(GRADIENT_ROWS, rows * layout.tile_panels)
+    return max(inputs * (rows + COPY_WIDTH), height * (int(first[LD]) + tile_rows))
+
 
 class Model(NamedTuple):
     """A network as the kernels see it."""
@@ -81,8 +96,10 @@ class Scratch(NamedTuple):
     rows: np.ndarray  # (R,) int64
     targets: np.ndarray  # (K * R,)
     weights: np.ndarray  # (R,)
-    active: np.ndarray  # (I + 16,) int64: columns of one sparse row
-    values: np.ndarray  # (I + 16,) and what they hold
+    active: np.ndarray  # (I + 16,) int64: columns of one sparse row, or inputs that are not idle
+    values: np.ndarray  # (I + 16,) and what a sparse row holds
+    masks: np.ndarray  # (panels of a tile, I / lanes) int64: idle.py
+    copies: np.ndarray  # (copy_numbers,)
 
 
 def make_multiply(forward):
@@ -91,34 +108,47 @@ def make_multiply(forward):
     product_of_far = far_product if forward else long_product
 
     @kernel(embed=True)
-    def multiply(weights, strides, bias, tile, source, target, sizes, panels, n_rows):
-        """`product` of (inputs, outputs) = sizes for panels[0] <= panel < panels[1]; source and target are
-        (at, width). Back, the last panel may have few of the tile's n_rows rows.
+    def multiply(parameters, strides, scratch, source, target, sizes, panels, n_rows, picks):
+        """`product` by (weights, bias) = parameters of (inputs, outputs) = sizes for panels[0] <= panel <
+        panels[1]; source and target are (at, width). Back, the last panel may have few of the tile's n_rows
+        rows. The inputs are those that scratch.active lists if it `picks`.
 
         A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn.
         """
-        (across, along), (inputs, outputs), rows, step = strides, sizes, panel_rows(tile), lanes(tile)
+        (weights, bias), (across, along), (inputs, outputs) = parameters, strides, sizes
+        tile, rows, step = scratch.tile, panel_rows(scratch.tile), lanes(scratch.tile)
         length = part_length(inputs, step)
+        x_copy, w_copy = scratch.copies[: length * rows], scratch.copies[length * rows :]
         for start in range(0, inputs, length):
             stop = min(inputs, start + length)
             for o in range(0, outputs, OUTPUT_PIECE):
-                w, b, count = weights[o * across :], bias[o:], min(OUTPUT_PIECE, outputs - o)
-                high = rows_in_high_blocks(count, stop - start)
+                b, n, count, apart = bias[o:], stop - start, min(OUTPUT_PIECE, outputs - o), along
+                w = weights[o * across + start * along :]
+                if picks:
+                    apart = COPY_WIDTH
+                    w = w_copy
+                    pick_rows(weights[o:], along, scratch.active, start, stop, count, w, apart)
+                high = rows_in_high_blocks(count, n)
                 rest = count - high
-                far = (stop - start) * count * tile.itemsize > NEAR_BYTES
+                far = n * count * tile.itemsize > NEAR_BYTES and not picks
                 for panel in range(panels[0], panels[1]):
                     x = panel_of(tile, source[0], source[1], panel)
+                    if picks:
+                        pick_rows(x, rows, scratch.active, start, stop, rows, x_copy, rows)
+                        x = x_copy
+                    else:
+                        x = x[start * rows :]
                     z = panel_of(tile, target[0], target[1], panel)[o * rows :]
                     if not forward and n_rows - panel * rows <= step:
-                        narrow_product(w, across, along, b, x, z, count, start, stop)
+                        narrow_product(w, across, apart, b, x, z, count, n, start == 0)
                         continue
                     if high and far:
-                        product_of_far(w, across, along, b, x, z, high, start, stop)
+                        product_of_far(w, across, apart, b, x, z, high, n, start == 0)
                     elif high:
-                        long_product(w, across, along, b, x, z, high, start, stop)
+                        long_product(w, across, apart, b, x, z, high, n, start == 0)
                     if rest > 0:
-                        others = w[high * across :]
-                        product(others, across, along, b[high:], x, z[high * rows :], rest, start, stop)
+                        others, z_rest = w[high * across :], z[high * rows :]
+                        product(others, across, apart, b[high:], x, z_rest, rest, n, start == 0)
 
     return multiply
 
@@ -127,11 +157,26 @@ multiply, multiply_back = make_multiply(forward=True), make_multiply(forward=Fal
 
 
 @kernel(embed=True)
-def propagate(layer, params, tile, panels, n_rows):
-    """z = W' x + b of one layer."""
+def find_busy(layer, scratch, panels, first, last):
+    """How many inputs of the first layer, first <= i < last, are to be multiplied for these panels: all of
+    them, or the busy ones, which scratch.active lists then.
+    """
+    masks, step, n_inputs = scratch.masks, lanes(scratch.tile), layer[INPUTS]
+    count = count_busy(masks, panels, step, n_inputs, first, last)
+    # Blocks take inputs in fours.
+    if (count + 3) // 4 * 4 >= BUSY_SHARE * (last - first):
+        return last - first
+    list_busy(masks, panels, step, n_inputs, first, last, scratch.active)
+    return count
+
+
+@kernel(embed=True)
+def propagate(layer, params, scratch, panels, n_rows, has_masks):
+    """z = W' x + b of one layer, the first one if it `has_masks`."""
     weights = params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     bias = params[layer[BIAS_AT] : layer[BIAS_AT] + layer[LD]]
     (first, last), ld, inputs, outputs = panels, layer[LD], layer[INPUTS], layer[OUTPUTS]
+    tile = scratch.tile
     few = n_rows - (last - 1) * panel_rows(tile)
     if few <= lanes(tile):
         last -= 1
@@ -142,16 +187,21 @@ def propagate(layer, params, tile, panels, n_rows):
         few_rows_product(weights, ld, bias, x, products, inputs, few)
         transpose_back(products, z, ld, outputs, few)
     source, target = (layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], ld)
-    multiply(weights, (1, ld), bias, tile, source, target, (inputs, outputs), (first, last), n_rows)
+    if first < last:
+        n_busy = find_busy(layer, scratch, (first, last), 0, inputs) if has_masks else inputs
+        picks = 0 < n_busy < inputs
+        sizes = (n_busy if picks else inputs, outputs)
+        multiply((weights, bias), (1, ld), scratch, source, target, sizes, (first, last), n_rows, picks)
 
 
 @kernel(embed=True)
-def propagate_back(layer, model, tile, delta_at, panels, n_rows):
+def propagate_back(layer, model, scratch, delta_at, panels, n_rows):
     """delta of the layer below, without its f': dx = W delta, written at `delta_at` (I, R) a panel."""
     weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     delta, dx = (layer[DELTA_AT], layer[LD]), (delta_at, layer[X_WIDTH])
     sizes = (layer[OUTPUTS], layer[INPUTS])
-    multiply_back(weights, (layer[LD], 1), model.zeros, tile, delta, dx, sizes, panels, n_rows)
+    parameters, strides = (weights, model.zeros), (layer[LD], 1)
+    multiply_back(parameters, strides, scratch, delta, dx, sizes, panels, n_rows, False)
 
 
 @kernel(embed=True)
@@ -164,15 +214,16 @@ def activate_output(code, a, n_outputs):
 
 
 @kernel(embed=True)
-def forward(model, table, tile, panels, n_rows, activated):
+def forward(model, table, scratch, panels, n_rows, activated):
     """All layers, from what `load_panel` has left: up to z of the output layer, or its a where `activated` is
     true.
     """
-    n_layers, rows = model.layers.shape[0], panel_rows(tile)
+    n_layers, tile = model.layers.shape[0], scratch.tile
+    rows = panel_rows(tile)
     for index in range(n_layers):
         layer = model.layers[index]
         if index > 0 or not multiplied_as_is(table):
-            propagate(layer, model.params, tile, panels, n_rows)
+            propagate(layer, model.params, scratch, panels, n_rows, index == 0)
         for panel in range(panels[0], panels[1]):
             a = panel_of(tile, layer[Z_AT], layer[LD], panel)
             if index < n_layers - 1:
@@ -216,11 +267,11 @@ def load_panel(model, table, scratch, panel, count):
     layer = model.layers[0]
     x = panel_of(scratch.tile, layer[X_AT], layer[X_WIDTH], panel)
     if not is_sparse(table):
-        gather_panel(table.X, scratch.rows, x, count)
+        gather_panel(table.X, scratch.rows, x, scratch.masks[panel], count)
     elif multiplied_as_is(table):
         multiply_panel(table, layer, model.params, scratch, panel)
     else:
-        expand_panel(table, scratch.rows, x)
+        expand_panel(table, scratch.rows, x, scratch.masks[panel])
 
 
 @kernel(embed=True)
@@ -232,8 +283,9 @@ def choose_rows(order, scratch, first, last):
 
 
 @kernel(embed=True)
-def backward(model, tile, panels, n_rows):
+def backward(model, scratch, panels, n_rows):
     """delta of every layer from delta of the output layer, each also in strips for the weight gradients."""
+    tile = scratch.tile
     rows = panel_rows(tile)
     for index in range(model.layers.shape[0] - 1, -1, -1):
         layer = model.layers[index]
@@ -243,13 +295,22 @@ def backward(model, tile, panels, n_rows):
             transpose_panel(delta, strips, min(rows, n_rows - panel * rows))
         if index > 0:
             below = model.layers[index - 1]
-            propagate_back(layer, model, tile, below[DELTA_AT], panels, n_rows)
+            propagate_back(layer, model, scratch, below[DELTA_AT], panels, n_rows)
             for panel in range(panels[0], panels[1]):
                 size = below[OUTPUTS] * rows
                 a = panel_of(tile, layer[X_AT], layer[X_WIDTH], panel)[:size]
                 multiply_derivative(
                     model.codes[0], a, panel_of(tile, below[DELTA_AT], below[LD], panel)[:size]
                 )
+
+
+@kernel(embed=True)
+def copy_busy(layer, scratch, busy, copy, width, row, n_rows):
+    """The inputs that `busy` lists of the panels of n_rows rows from `row` on.  copy (T/R, width, R)."""
+    rows, first = panel_rows(scratch.tile), row // panel_rows(scratch.tile)
+    for panel in range((n_rows + rows - 1) // rows):
+        source = panel_of(scratch.tile, layer[X_AT], layer[X_WIDTH], first + panel)
+        pick_rows(source, rows, busy, 0, busy.size, rows, copy[panel * width * rows :], rows)
 
 
 @kernel(embed=True)
@@ -268,10 +329,24 @@ def chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows,
     if chunk[CHUNK_LAYER] > 0 or not multiplied_as_is(data.table):
         at = layer[WEIGHTS_AT] - origin
         weights = gradient[at + first * layer[LD] : at + last * layer[LD]]
+        ld, width, stop = layer[LD], layer[X_WIDTH], min(last, layer[INPUTS])
+        n_busy = stop - first
+        if chunk[CHUNK_LAYER] == 0:
+            n_busy = find_busy(layer, scratch, (0, panels), first, stop)
+        picks = n_busy < stop - first and n_busy <= SUM_LENGTH
+        busy, sums, x_copy, inputs = scratch.active[:n_busy], weights, x, (first, last)
+        if picks:
+            width, inputs = (n_busy + 7) // 8 * 8, (0, n_busy)
+            sums, x_copy = scratch.copies[: width * ld], scratch.copies[width * ld :]
         for row in range(0, n_rows, GRADIENT_ROWS):
-            count, begins = min(GRADIENT_ROWS, n_rows - row), fresh and row == 0
-            x_rows, at = x[row * layer[X_WIDTH] :], row * layer[LD]
-            weight_gradient(layer, x_rows, delta[at:], deltas[at:], weights, first, last, count, begins)
+            count, begins = min(GRADIENT_ROWS, n_rows - row), row == 0 and (fresh or picks)
+            x_rows, at = x[row * layer[X_WIDTH] :], row * ld
+            if picks:
+                copy_busy(layer, scratch, busy, x_copy, width, row, count)
+                x_rows = x_copy
+            weight_gradient(layer, x_rows, width, delta[at:], deltas[at:], sums, inputs, count, begins)
+        if picks:
+            spread_rows(sums, ld, busy, n_busy, weights, first, stop, fresh)
     elif first == 0:
         # An entry may lie in any chunk: the first one stands for the whole layer.
         sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh)

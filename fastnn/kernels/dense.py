@@ -8,13 +8,14 @@ vector of features each. Widths are padded (layout.py): there are no remainder l
 from fastnn.kernels import arithmetic  # noqa: F401  blocks can be added then
 from fastnn.kernels.dots import add_by_dots, grid_columns
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.layout import INPUTS, LD, OUTPUTS, X_WIDTH
+from fastnn.kernels.layout import INPUTS, LD, OUTPUTS
 from fastnn.kernels.simd import (
     SQUARE,
     VECTOR_BITS,
     block_broadcast,
     block_gather,
     block_load,
+    block_mask,
     block_multiply_add,
     block_prefetch,
     block_store,
@@ -71,27 +72,27 @@ def make_product(height, width, asks=False):
     # Not one kernel that hands its loop blocks of any shape: LLVM optimises a kernel that calls no other
     # before it is inlined, which is worth 11 % of a step of 4-32-16-4.
     @kernel
-    def product(weights, across, along, bias, x, z, n_outputs, first, last):
-        """z[o, r] = (bias[o] if first == 0 else z[o, r]) + sum_i weights[o*across + i*along] x[i, r].
+    def product(weights, across, along, bias, x, z, n_outputs, n_inputs, fresh):
+        """z[o, r] = (bias[o] if fresh else z[o, r]) + sum_i weights[o*across + i*along] x[i, r].
 
-        first <= i < last; x (I, R), z (O, R), bias (O,). Forward has the strides (1, ld), the gradient by the
+        i < n_inputs; x (I, R), z (O, R), bias (O,). Forward has the strides (1, ld), the gradient by the
         inputs (ld, 1).
         """
         # Two inputs a turn: 2 to 5 % less time for 64 inputs, 20 to 30 % for 4 (benchmarks/micro/dense.py).
-        rows, step, even = panel_rows(x), lanes(x), last - (last - first) % 2
+        rows, step, even = panel_rows(x), lanes(x), n_inputs - n_inputs % 2
         for o in range(0, n_outputs, height):
-            if first == 0:
+            if fresh:
                 block = block_broadcast(bias, height, width, o)
             else:
                 block = block_load(z, height, width, o * rows, rows)
-            for i in range(first, even, 2):
+            for i in range(0, even, 2):
                 at = o * across + i * along
                 if asks:
                     block_prefetch(weights, 1, 1, at + ROWS_AHEAD * along, 0, 0)
                     block_prefetch(weights, 1, 1, at + (ROWS_AHEAD + 1) * along, 0, 0)
                 block = block_multiply_add(block, weights, at, across, x, i * rows, step)
                 block = block_multiply_add(block, weights, at + along, across, x, (i + 1) * rows, step)
-            if even < last:
+            if even < n_inputs:
                 at = o * across + even * along
                 block = block_multiply_add(block, weights, at, across, x, even * rows, step)
             block_store(block, z, o * rows, rows)
@@ -166,13 +167,14 @@ def clear_padding(gradient, n_outputs, ld, size):
 
 
 @kernel
-def weight_gradient(layer, x, delta, deltas, gradient, first, last, n_rows, fresh):
+def weight_gradient(layer, x, x_width, delta, deltas, gradient, inputs, n_rows, fresh):
     """gradient[i - first, o] = (0 if fresh else the same) + sum_r x[i, r] delta[o, r],  first <= i < last.
 
-    x: panels (T/R, x_width, R); delta: panels (T/R, ld, R); deltas: the same in strips; gradient (last -
-    first, ld); sums run over the n_rows real rows. Rows that are only padding stay as they are.
+    (first, last) = inputs; x: panels (T/R, x_width, R); delta: panels (T/R, ld, R); deltas: the same in
+    strips; gradient (last - first, ld); sums run over the n_rows real rows. Rows that are only padding stay
+    as they are.
     """
-    step, ld, n_outputs, x_width = lanes(x), layer[LD], layer[OUTPUTS], layer[X_WIDTH]
+    step, ld, n_outputs, (first, last) = lanes(x), layer[LD], layer[OUTPUTS], inputs
     # Rows of padding have no gradient: with 4 inputs, padded to 8, leaving them out saves half.
     last = min(last, (layer[INPUTS] + 3) // 4 * 4)
     high, origin = first + rows_in_high_blocks(last - first, n_rows), first * ld
@@ -264,20 +266,23 @@ def transpose_back(products, z, ld, n_outputs, n_rows):
 
 
 @kernel
-def gather_panel(X, rows, panel, n_rows):
-    """panel[i, r] = X[rows[r], i],  r < n_rows, and some up to the next whole vector.  X (n, I), rows (R,),
-    panel (I, R).
+def gather_panel(X, rows, panel, masks, n_rows):
+    """panel[i, r] = X[rows[r], i],  r < n_rows, and some up to the next whole vector; the masks of idle.py.
+    X (n, I), rows (R,), panel (I, R).
     """
     height, step = panel_rows(panel), lanes(panel)
     width = X.shape[1]
+    words = (width + step - 1) // step
     for r in range(0, n_rows, step):
-        for start in range(0, width - step + 1, step):
-            block_store(block_transpose(block_gather(X, rows, r, start)), panel, start * height + r, height)
-        if width > step and width % step:
+        for word in range(words if width >= step else 0):
             # The last vector overlaps its neighbour instead of being filled number by number.
-            start = width - step
-            block_store(block_transpose(block_gather(X, rows, r, start)), panel, start * height + r, height)
+            start = min(word * step, width - step)
+            block = block_gather(X, rows, r, start)
+            before = masks[word] if r > 0 else 0
+            masks[word] = before | block_mask(block)
+            block_store(block_transpose(block), panel, start * height + r, height)
     if width < step:
+        masks[0] = (1 << width) - 1
         for i in range(width):
             for r in range(n_rows):
                 panel[i * height + r] = X[rows[r], i]

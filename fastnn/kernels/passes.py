@@ -43,6 +43,8 @@ def scratch_of(work, tile, rank):
         work.weights[rank],
         inputs.active[rank],
         inputs.values[rank],
+        work.masks[tile],
+        work.copies[rank],
     )
 
 
@@ -64,7 +66,7 @@ def pass_forward(given, tile, rank, begin, n_rows, first, last, activated):
     for panel in range(first, last):
         choose_rows(data.order, scratch, begin + panel * rows, begin + n_rows)
         load_panel(model, data.table, scratch, panel, min(rows, n_rows - panel * rows))
-    forward(model, data.table, scratch.tile, (first, last), n_rows, activated == 1)
+    forward(model, data.table, scratch, (first, last), n_rows, activated == 1)
 
 
 @part(*EVERYTHING)
@@ -77,7 +79,7 @@ def pass_back(given, tile, rank, begin, n_rows, first, last):
     scratch = scratch_of(work, tile, rank)
     for panel in range(first, last):
         work.losses[tile, panel] = output_loss(model, data, scratch, begin, panel, n_rows)
-    backward(model, scratch.tile, (first, last), n_rows)
+    backward(model, scratch, (first, last), n_rows)
 
 
 @part(*EVERYTHING)

@@ -252,6 +252,28 @@ def block_gather(typing, table, rows, at, column):
 
 
 @intrinsic
+def block_mask(typing, block):
+    """Which lanes of a block of one column are not +0 in all rows: bit n of an integer is lane n."""
+
+    def generate(context, builder, sig, args):
+        emit = Emitter(context, builder, block)
+        integers = ir.VectorType(ir.IntType(block.dtype.bitwidth), block.lanes)
+        terms = [builder.bitcast(emit.get(args[0], row), integers) for row in range(block.rows)]
+        while len(terms) > 1:
+            terms = [builder.or_(a, b) for a, b in zip(terms[::2], terms[1::2], strict=True)]
+        bits = builder.icmp_unsigned("!=", terms[0], ir.Constant(integers, None))
+        return builder.zext(builder.bitcast(bits, ir.IntType(block.lanes)), ir.IntType(64))
+
+    return types.int64(block), generate
+
+
+@intrinsic
+def ones(typing, bits):
+    """How many bits of an integer are 1."""
+    return types.int64(types.int64), lambda context, builder, sig, args: builder.ctpop(args[0])
+
+
+@intrinsic
 def block_store(typing, block, values, at, stride):
     """values[at + m * stride + v * lanes : + lanes] = block[m, v]."""
 

@@ -12,7 +12,7 @@ from fastnn.kernels.dense import delta_of_row, transpose_back
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import BIAS_AT, DELTA_AT, LD, OUTPUTS, STRIPS_AT, WEIGHTS_AT, Z_AT
 from fastnn.kernels.sample import SIDE_BY_SIDE, product_by_rows, update_rows
-from fastnn.kernels.simd import panel_of, panel_rows
+from fastnn.kernels.simd import lanes, panel_of, panel_rows
 
 # Entries a place from which a panel is cheaper expanded than multiplied entry by entry
 # (benchmarks/micro/sparse.py).
@@ -55,14 +55,20 @@ def read_row(table, row, active, values):
 
 
 @kernel
-def expand_panel(table, rows, panel):
-    """panel[i, r] = X[rows[r], i].  rows (R,), panel (I, R)."""
-    height = panel_rows(panel)
+def expand_panel(table, rows, panel, masks):
+    """panel[i, r] = X[rows[r], i], and the masks of idle.py.  rows (R,), panel (I, R)."""
+    height, step, n_inputs = panel_rows(panel), lanes(panel), table.X.shape[1]
+    for word in range(masks.size):
+        masks[word] = 0
     for i in range(panel.size):
         panel[i] = 0
     for r in range(height):
         for k in range(table.starts[rows[r]], table.starts[rows[r] + 1]):
-            panel[table.columns[k] * height + r] = table.values[k]
+            column = table.columns[k]
+            panel[column * height + r] = table.values[k]
+            word = column // step
+            start = max(0, min(word * step, n_inputs - step))
+            masks[word] |= 1 << (column - start)
 
 
 @kernel
