@@ -52,13 +52,15 @@ def aligned_length(numbers: int, dtype: Any) -> int:
 
 
 def make_work(
-    layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: int, *, learns: bool = True
+    layout: Any, n_outputs: int, dtype: Any, n_threads: int, n_tiles: int, *, windows: bool = True
 ) -> Any:
-    """Scratch memory for `n_threads` threads that share or own `n_tiles` tiles, and learn or only predict."""
+    """Scratch memory for `n_threads` threads that share or own `n_tiles` tiles; `windows` for learning from
+    batches.
+    """
     rows = layout.panel_rows
     width = aligned_length(int(layout.layers[:, kernels.layout.INPUTS].max()) + 16, dtype)
     lists = max(n_threads, len(layout.layers))
-    window = aligned_length(layout.window_numbers, dtype) if learns else 0
+    window = aligned_length(layout.window_numbers, dtype) if windows else 0
     lanes = rows // kernels.layout.PANEL_VECTORS
     words = -(-int(layout.layers[0, kernels.layout.INPUTS]) // lanes)
     copies = aligned_length(kernels.backprop.copy_numbers(layout), dtype)
@@ -134,7 +136,7 @@ class Predictor:
         try:
             work = free.pop()
         except IndexError:
-            work = make_work(layout, self.sizes[-1], dtype, threads, threads, learns=False)
+            work = make_work(layout, self.sizes[-1], dtype, threads, threads, windows=False)
         out = np.empty((n, self.sizes[-1]), dtype)
         data = kernels.backprop.Data(make_table(X), *self._no_targets)
         args = kernels.meeting.new_counter(), model, data, out, work, 0 if logits else 1
@@ -189,7 +191,9 @@ class Session:
         self._long_wait = max(LONG_WAIT, int(self.step_work / self.n_threads / WORK_PER_LOOK))
         self.model = make_model(layout, codes, params)
         tiles = self.n_threads if shards > 1 else 1
-        self.work = make_work(layout, sizes[-1], dtype, self.n_threads, tiles)
+        # One row at a time learns without a window.
+        windows = batch_rows > 1
+        self.work = make_work(layout, sizes[-1], dtype, self.n_threads, tiles, windows=windows)
         self.gradients = aligned_zeros((shards, aligned_length(params.size, dtype)), dtype)
         self.hyper = np.zeros((2, kernels.optimizers.N_HYPER), dtype=dtype)
         self.squares = np.zeros(len(layout.chunks))

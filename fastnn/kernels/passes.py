@@ -122,9 +122,9 @@ def add_shards(gradients, n_shards, first, sums):
 
 
 @kernel(embed=True)
-def update_range(model, moments, control, first, last, hyper, window, origin):
+def update_range(model, moments, control, first, last, hyper, shard, window, origin):
     """Add the shards' gradients, then one step of the solver, on [first, last) of the flat vectors; or only
-    the step, where the gradient from `origin` on, which is not negative then, lies in the window.
+    the step, with shard OWN, whose gradient from `origin` on lies in the window.
 
     The sum is the thread's own: in the first shard's place it would be written to lines that another core has
     written, and will again. 64-100-10 with 200 rows and two threads: 0.95 to 0.97 (in turn).
@@ -134,7 +134,7 @@ def update_range(model, moments, control, first, last, hyper, window, origin):
     for begin in range(first, last, SUM_NUMBERS):
         end = min(begin + SUM_NUMBERS, last)
         gradient = moments.gradients[0][begin:end]
-        if origin >= 0:
+        if shard == OWN:
             gradient = window[begin - origin : end - origin]
         elif n_shards > 1:
             if solver != GRADIENT_ONLY:
@@ -153,9 +153,7 @@ def update_chunks(given, rank, shard, first, last):
     With shard OWN, from what `add_gradients` has left in the window for just these chunks.
     """
     model, moments, _, work, control = dereference(given)
-    window, origin = work.windows[rank], -1
-    if shard == OWN:
-        origin = start_of(model.layers, control.chunks[first])
+    window, origin = work.windows[rank], start_of(model.layers, control.chunks[first])
     for index in range(first, last):
         chunk = control.chunks[index]
         layer = model.layers[chunk[CHUNK_LAYER]]
@@ -163,8 +161,8 @@ def update_chunks(given, rank, shard, first, last):
         # Rows of padding have no gradient, and nothing to learn.
         end = layer[WEIGHTS_AT] + min(chunk[CHUNK_LAST], layer[INPUTS]) * layer[LD]
         control.squares[index] = update_range(
-            model, moments, control, begin, end, moments.hyper[0], window, origin
+            model, moments, control, begin, end, moments.hyper[0], shard, window, origin
         )
         if chunk[CHUNK_HAS_BIAS]:
             at = layer[BIAS_AT]
-            update_range(model, moments, control, at, at + layer[LD], moments.hyper[1], window, origin)
+            update_range(model, moments, control, at, at + layer[LD], moments.hyper[1], shard, window, origin)
