@@ -101,7 +101,7 @@ def test_rows_are_picked_and_spread_between_zeros(dtype):
             spread = Guarded(before, WRITTEN)
             idle.spread_rows(rows.values, ld, busy[2:], 3, spread.values, 8, 16, fresh)
             expected = np.zeros((8, ld), dtype) if fresh else before.copy()
-            expected[busy[2:] - 8] += matrix[:3]
+            expected[busy[2:] - 8] = matrix[:3]
             np.testing.assert_array_equal(spread.values.reshape(8, ld), expected)
             spread.assert_guards_untouched()
             rows.assert_untouched()
@@ -116,6 +116,18 @@ def test_gradient_with_idle_inputs_is_that_of_the_oracle(sizes, dtype):
         assert_agrees(network, bands(n_rows, sizes[0], dtype, period), y)
     nothing = np.zeros((65, sizes[0]), dtype)
     assert_agrees(network, nothing, draw_data(network, 65)[1])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("sizes", "n"), [((20, 3), 6001), ((40, 30, 3), 5000), ((1000, 20), 2500)], ids=str)
+def test_leaving_idle_inputs_out_changes_no_bit_of_a_gradient_in_several_tiles(sizes, n, dtype):
+    network = make_network(sizes, "tanh", *CLASSES, dtype)
+    X, y = bands(n, sizes[0], dtype, 3), np.arange(n) % 3
+    loss, *gradients = network.loss_and_gradient(X, y)
+    other_loss, *others = network.loss_and_gradient(with_negative_zeros(X), y)
+    assert loss == other_loss
+    for gradient, other in zip(itertools.chain(*gradients), itertools.chain(*others), strict=True):
+        np.testing.assert_array_equal(gradient, other)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

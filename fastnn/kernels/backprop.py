@@ -338,13 +338,17 @@ def chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows,
         if picks:
             width, inputs = (n_busy + 7) // 8 * 8, (0, n_busy)
             sums, x_copy = scratch.copies[: width * ld], scratch.copies[width * ld :]
+            if not fresh:
+                # Not added at the end: what is added to what, and when, decides the last bits.
+                pick_rows(gradient[at:], ld, busy, 0, n_busy, ld, sums, ld)
         for row in range(0, n_rows, GRADIENT_ROWS):
-            count, begins = min(GRADIENT_ROWS, n_rows - row), row == 0 and (fresh or picks)
-            x_rows, at = x[row * layer[X_WIDTH] :], row * ld
+            count, begins = min(GRADIENT_ROWS, n_rows - row), fresh and row == 0
+            x_rows, start = x[row * layer[X_WIDTH] :], row * ld
             if picks:
                 copy_busy(layer, scratch, busy, x_copy, width, row, count)
                 x_rows = x_copy
-            weight_gradient(layer, x_rows, width, delta[at:], deltas[at:], sums, inputs, count, begins)
+            d, strips = delta[start:], deltas[start:]
+            weight_gradient(layer, x_rows, width, d, strips, sums, inputs, count, begins)
         if picks:
             spread_rows(sums, ld, busy, n_busy, weights, first, stop, fresh)
     elif first == 0:

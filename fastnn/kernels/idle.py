@@ -8,7 +8,6 @@ Legend: a mask has a bit for each of `lanes` inputs, 1 if it isn't idle; `busy` 
 The masks of a panel: word w is for the inputs from w * lanes on, the last one for the last `lanes` inputs.
 """
 
-from fastnn.kernels import arithmetic  # noqa: F401  blocks can be added then
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.simd import block_load, block_store, block_zero, lanes, ones
 
@@ -66,18 +65,16 @@ def pick_rows(source, ld, busy, first, last, numbers, target, width):
 
 @kernel
 def spread_rows(source, ld, busy, count, target, first, last, fresh):
-    """target[busy[k] - first] = (0 if fresh else the same) + source[k],  k < count; rows in between are 0 if
-    fresh.  source (K, ld), target (last - first, ld).
+    """target[busy[k] - first] = source[k],  k < count; rows in between are 0 if fresh.
+
+    source (K, ld), target (last - first, ld).
     """
     step, k = lanes(source), 0
     for i in range(first, last):
         to = (i - first) * ld
         if k < count and busy[k] == i:
             for j in range(0, ld, step):
-                row = block_load(source, 1, 1, k * ld + j, 0)
-                if not fresh:
-                    row += block_load(target, 1, 1, to + j, 0)
-                block_store(row, target, to + j, 0)
+                block_store(block_load(source, 1, 1, k * ld + j, 0), target, to + j, 0)
             k += 1
         elif fresh:
             for j in range(0, ld, step):
