@@ -87,7 +87,7 @@ def test_rows_are_picked_and_spread_between_zeros(dtype):
         matrix = np.random.default_rng(ld).normal(size=(16, ld)).astype(dtype)
         source, width = Guarded(matrix, READ), ld + step
         target = Guarded(np.full((3, width), np.nan, dtype), WRITTEN)
-        idle.pick_rows(source.values, ld, busy, 1, 4, numbers, target.values, width)
+        idle.pick_rows(source.values, ld, busy[1:4], numbers, target.values, width)
         whole = -(-numbers // step) * step
         picked = target.values.reshape(3, width)
         np.testing.assert_array_equal(picked[:, :whole], matrix[busy[1:4], :whole])

@@ -57,7 +57,7 @@ from fastnn.kernels.sparse import (
     sparse_weight_gradient,
 )
 
-# From one row of a copied piece of the weights to the next: no power of two, whose rows share few cache sets.
+# From one row of a copied piece of W to the next: whole cache lines, and no power of two (layout.row_length).
 COPY_WIDTH = OUTPUT_PIECE + 16
 
 
@@ -98,7 +98,7 @@ class Scratch(NamedTuple):
     weights: np.ndarray  # (R,)
     active: np.ndarray  # (I + 16,) int64: columns of one sparse row, or inputs that are not idle
     values: np.ndarray  # (I + 16,) and what a sparse row holds
-    masks: np.ndarray  # (panels of a tile, I / lanes) int64: idle.py
+    masks: np.ndarray  # (panels of a tile, I / lanes rounded up) int64: idle.py
     copies: np.ndarray  # (copy_numbers,)
 
 
@@ -121,20 +121,22 @@ def make_multiply(forward):
         x_copy, w_copy = scratch.copies[: length * rows], scratch.copies[length * rows :]
         for start in range(0, inputs, length):
             stop = min(inputs, start + length)
+            busy = scratch.active[start:stop]
             for o in range(0, outputs, OUTPUT_PIECE):
                 b, n, count, apart = bias[o:], stop - start, min(OUTPUT_PIECE, outputs - o), along
                 w = weights[o * across + start * along :]
                 if picks:
                     apart = COPY_WIDTH
                     w = w_copy
-                    pick_rows(weights[o:], along, scratch.active, start, stop, count, w, apart)
+                    # Blocks take outputs in fours.
+                    pick_rows(weights[o:], along, busy, (count + 3) // 4 * 4, w, apart)
                 high = rows_in_high_blocks(count, n)
                 rest = count - high
                 far = n * count * tile.itemsize > NEAR_BYTES and not picks
                 for panel in range(panels[0], panels[1]):
                     x = panel_of(tile, source[0], source[1], panel)
                     if picks:
-                        pick_rows(x, rows, scratch.active, start, stop, rows, x_copy, rows)
+                        pick_rows(x, rows, busy, rows, x_copy, rows)
                         x = x_copy
                     else:
                         x = x[start * rows :]
@@ -163,7 +165,7 @@ def find_busy(layer, scratch, panels, first, last):
     """
     masks, step, n_inputs = scratch.masks, lanes(scratch.tile), layer[INPUTS]
     count = count_busy(masks, panels, step, n_inputs, first, last)
-    # Blocks take inputs in fours.
+    # Blocks of the gradient take inputs in fours.
     if (count + 3) // 4 * 4 >= BUSY_SHARE * (last - first):
         return last - first
     list_busy(masks, panels, step, n_inputs, first, last, scratch.active)
@@ -189,7 +191,7 @@ def propagate(layer, params, scratch, panels, n_rows, has_masks):
     source, target = (layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], ld)
     if first < last:
         n_busy = find_busy(layer, scratch, (first, last), 0, inputs) if has_masks else inputs
-        picks = 0 < n_busy < inputs
+        picks = 0 < n_busy < inputs  # a sum has at least one part
         sizes = (n_busy if picks else inputs, outputs)
         multiply((weights, bias), (1, ld), scratch, source, target, sizes, (first, last), n_rows, picks)
 
@@ -310,7 +312,7 @@ def copy_busy(layer, scratch, busy, copy, width, row, n_rows):
     rows, first = panel_rows(scratch.tile), row // panel_rows(scratch.tile)
     for panel in range((n_rows + rows - 1) // rows):
         source = panel_of(scratch.tile, layer[X_AT], layer[X_WIDTH], first + panel)
-        pick_rows(source, rows, busy, 0, busy.size, rows, copy[panel * width * rows :], rows)
+        pick_rows(source, rows, busy, rows, copy[panel * width * rows :], rows)
 
 
 @kernel(embed=True)
@@ -333,6 +335,7 @@ def chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows,
         n_busy = stop - first
         if chunk[CHUNK_LAYER] == 0:
             n_busy = find_busy(layer, scratch, (0, panels), first, stop)
+        # There is room for copies of so many.
         picks = n_busy < stop - first and n_busy <= SUM_LENGTH
         busy, sums, x_copy, inputs = scratch.active[:n_busy], weights, x, (first, last)
         if picks:
@@ -340,7 +343,7 @@ def chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows,
             sums, x_copy = scratch.copies[: width * ld], scratch.copies[width * ld :]
             if not fresh:
                 # Not added at the end: what is added to what, and when, decides the last bits.
-                pick_rows(gradient[at:], ld, busy, 0, n_busy, ld, sums, ld)
+                pick_rows(gradient[at:], ld, busy, ld, sums, ld)
         for row in range(0, n_rows, GRADIENT_ROWS):
             count, begins = min(GRADIENT_ROWS, n_rows - row), fresh and row == 0
             x_rows, start = x[row * layer[X_WIDTH] :], row * ld

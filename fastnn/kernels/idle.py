@@ -2,7 +2,8 @@
 has: the first layer leaves them out.
 
 What is multiplied then are copies without them, of rows of W and of the panels, and gradients go back to
-where they belong. Sums have the same terms in the same order, but for zeros: results are the same to the bit.
+where they belong. Sums have the same terms in the same order, but for zeros: results are the same to the bit,
+but for the sign of a zero, while all parameters are finite (0 times infinity is left out, too).
 
 Legend: a mask has a bit for each of `lanes` inputs, 1 if it isn't idle; `busy` lists the inputs that aren't.
 The masks of a panel: word w is for the inputs from w * lanes on, the last one for the last `lanes` inputs.
@@ -11,13 +12,13 @@ The masks of a panel: word w is for the inputs from w * lanes on, the last one f
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.simd import block_load, block_store, block_zero, lanes, ones
 
-# Copies cost more than a few idle inputs: from this share on they pay (benchmarks/micro/idle.py).
+# Copies cost more than a few idle inputs: they pay below this share of busy ones (benchmarks/micro/idle.py).
 BUSY_SHARE = 0.8
 
 
 @kernel(embed=True)
 def busy_bits(masks, panels, step, n_inputs, word, first, last):
-    """Bit n is 1 if input word * step + n, first <= it < last, is busy in one of the panels."""
+    """Bit n is 1 if input word * step + n, first <= that < last, is busy in one of the panels."""
     bits, start = 0, word * step
     for panel in range(panels[0], panels[1]):
         bits |= masks[panel, word]
@@ -30,7 +31,7 @@ def busy_bits(masks, panels, step, n_inputs, word, first, last):
 def count_busy(masks, panels, step, n_inputs, first, last):
     """How many inputs, first <= i < last, are busy in one of panels[0] <= panel < panels[1].
 
-    masks (panels, I / lanes), step: lanes.
+    masks (panels, I / lanes rounded up), step: lanes.
     """
     count = 0
     for word in range(first // step, (last + step - 1) // step):
@@ -51,14 +52,14 @@ def list_busy(masks, panels, step, n_inputs, first, last, busy):
 
 
 @kernel
-def pick_rows(source, ld, busy, first, last, numbers, target, width):
-    """target[k - first, j] = source[busy[k], j],  first <= k < last, j < numbers rounded up to whole vectors.
+def pick_rows(source, ld, busy, numbers, target, width):
+    """target[k, j] = source[busy[k], j],  j < numbers rounded up to whole vectors.
 
-    source (I, ld), target (K, width).
+    source (I, ld), busy (K,), target (K, width).
     """
     step = lanes(source)
-    for k in range(first, last):
-        at, to = busy[k] * ld, (k - first) * width
+    for k in range(busy.size):
+        at, to = busy[k] * ld, k * width
         for j in range(0, numbers, step):
             block_store(block_load(source, 1, 1, at + j, 0), target, to + j, 0)
 
