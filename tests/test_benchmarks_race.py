@@ -261,6 +261,14 @@ def test_the_fixtures_time_own_data_with_every_library(tmp_path):
     assert stored["ceiling"] == limits
 
 
+def test_benchmarks_of_kernels_call_the_kernels_that_there_are():
+    files = sorted(str(path) for path in (race.ROOT / "benchmarks").glob("test_kernels*.py"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--benchmark-disable", *files]
+    done = subprocess.run(command, cwd=race.ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert " passed" in done.stdout
+
+
 def test_a_library_can_be_held_to_a_number_of_threads():
     assert race.libraries_for(DIGITS, ["fastnn@1", "FASTNN@2", "onnx runtime"]) == ["fastnn@1", "fastnn@2"]
     with pytest.raises(ValueError, match="NAME@THREADS, such as fastnn@2; got 'jax@0'"):
