@@ -61,8 +61,7 @@ def make_work(
     width = aligned_length(int(layout.layers[:, kernels.layout.INPUTS].max()) + 16, dtype)
     lists = max(n_threads, len(layout.layers))
     window = aligned_length(layout.window_numbers, dtype) if windows else 0
-    lanes = rows // kernels.layout.PANEL_VECTORS
-    words = -(-int(layout.layers[0, kernels.layout.INPUTS]) // lanes)
+    words = -(-int(layout.layers[0, kernels.layout.INPUTS]) // kernels.layout.vector_lanes(np.dtype(dtype)))
     copies = aligned_length(kernels.backprop.copy_numbers(layout), dtype)
     return kernels.state.Work(
         tiles=aligned_zeros((n_tiles, aligned_length(layout.tile_numbers, dtype)), dtype),

@@ -13,6 +13,7 @@ from cases import DTYPES, READ, WIDTHS, WRITTEN, Guarded, draw_data, make_networ
 from test_backprop import assert_agrees
 
 from fastnn.kernels import dense, idle
+from fastnn.kernels.backprop import copy_numbers
 from fastnn.kernels.layout import PANEL_VECTORS, make_layout, vector_lanes
 from fastnn.optimizers import SGD, Adam
 from fastnn.training import Trainer
@@ -151,8 +152,6 @@ def test_leaving_idle_inputs_out_changes_no_bit(sizes, dtype):
 
 
 def test_memory_for_copies_is_not_that_of_the_network():
-    from fastnn.kernels.backprop import copy_numbers
-
     for dtype in map(np.dtype, DTYPES):
         small, wide, tall = (
             copy_numbers(make_layout(sizes, dtype, 100))

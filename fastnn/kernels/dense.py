@@ -7,6 +7,7 @@ vector of features each. Widths are padded (layout.py): there are no remainder l
 
 from fastnn.kernels import arithmetic  # noqa: F401  blocks can be added then
 from fastnn.kernels.dots import add_by_dots, grid_columns
+from fastnn.kernels.idle import word_start
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import INPUTS, LD, OUTPUTS
 from fastnn.kernels.simd import (
@@ -276,7 +277,7 @@ def gather_panel(X, rows, panel, masks, n_rows):
     for r in range(0, n_rows, step):
         for word in range(words if width >= step else 0):
             # The last vector overlaps its neighbour instead of being filled number by number.
-            start = min(word * step, width - step)
+            start = word_start(word, step, width)
             block = block_gather(X, rows, r, start)
             before = masks[word] if r > 0 else 0
             masks[word] = before | block_mask(block)

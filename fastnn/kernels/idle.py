@@ -17,12 +17,18 @@ BUSY_SHARE = 0.8
 
 
 @kernel(embed=True)
+def word_start(word, step, n_inputs):
+    """The input that bit 0 of a word of a mask is for."""
+    return max(0, min(word * step, n_inputs - step))
+
+
+@kernel(embed=True)
 def busy_bits(masks, panels, step, n_inputs, word, first, last):
     """Bit n is 1 if input word * step + n, first <= that < last, is busy in one of the panels."""
     bits, start = 0, word * step
     for panel in range(panels[0], panels[1]):
         bits |= masks[panel, word]
-    bits >>= start - max(0, min(start, n_inputs - step))
+    bits >>= start - word_start(word, step, n_inputs)
     low, high = max(0, first - start), min(step, last - start)
     return bits & ((1 << high) - (1 << low))
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn.kernels.dense import delta_of_row, transpose_back
+from fastnn.kernels.idle import word_start
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import BIAS_AT, DELTA_AT, LD, OUTPUTS, STRIPS_AT, WEIGHTS_AT, Z_AT
 from fastnn.kernels.sample import SIDE_BY_SIDE, product_by_rows, update_rows
@@ -67,8 +68,7 @@ def expand_panel(table, rows, panel, masks):
             column = table.columns[k]
             panel[column * height + r] = table.values[k]
             word = column // step
-            start = max(0, min(word * step, n_inputs - step))
-            masks[word] |= 1 << (column - start)
+            masks[word] |= 1 << (column - word_start(word, step, n_inputs))
 
 
 @kernel

@@ -117,7 +117,6 @@ class Work(NamedTuple):
     # (threads, W): the gradient of a run of chunks, or the sum of shards for SUM_NUMBERS parameters
     windows: np.ndarray
     inputs: Inputs
-    masks: (
-        np.ndarray
-    )  # (tiles, panels of a tile, I / lanes rounded up) int64: which inputs are busy (idle.py)
+    # (tiles, panels of a tile, I / lanes rounded up) int64: which inputs are busy (idle.py)
+    masks: np.ndarray
     copies: np.ndarray  # (threads, copy_numbers): what is multiplied where inputs are idle
