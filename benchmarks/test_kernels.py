@@ -54,7 +54,7 @@ def test_softmax_panel(timer):
 def test_update(timer, solver):
     timer.benchmark.group = f"update of {COUNT} parameters, {TIMES} times"
     hyper = np.zeros(optimizers.N_HYPER, dtype=np.float32)
-    hyper[optimizers.RATE], hyper[optimizers.SCALE] = 1e-6, 1
+    hyper[optimizers.RATE] = 1e-6
     hyper[optimizers.EPSILON], hyper[optimizers.BETA_1] = 1e-8, 0.9
     moments = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2}[solver]
     arrays = [values(0), values(1), *(aligned(COUNT) for _ in range(moments))]

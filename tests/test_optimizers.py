@@ -20,6 +20,7 @@ from fastnn.kernels.state import (
     N_REALS,
     RATE,
     RATE_INIT,
+    ROW_SCALE,
     SOLVER,
     STEP,
 )
@@ -31,14 +32,21 @@ STEPS = 20
 
 
 def hyper_of(solver, step, dtype):
-    """Hyper-parameters of one step as the engine computes them."""
+    """Hyper-parameters of one step as the engine computes them, and what its gradients come multiplied by."""
     ints, reals = np.zeros(N_INTS, np.int64), np.zeros(N_REALS)
     ints[[SOLVER, STEP]] = solver, step
     reals[[RATE, RATE_INIT, BATCH_WEIGHT, PENALTY]] = LEARNING_RATE, LEARNING_RATE, BATCH, ALPHA
     reals[[BETA_1, BETA_2, EPSILON]] = (*BETAS, 1e-8) if solver == ADAM else (MOMENTUM_FACTOR, 0, 0)
     values = np.zeros((2, hyper.N_HYPER), dtype)
     set_hyper(ints, reals, values)
-    return values
+    return values, reals[ROW_SCALE]
+
+
+def as_kept(solver, state):
+    """The oracle's (params, first, second) as the engine keeps them."""
+    params, first, second = state
+    unit = Adam(beta_1=BETAS[0], beta_2=BETAS[1]).unit_of_first if solver == ADAM else 1
+    return params, unit * first, second
 
 
 def reference_step(solver, state, gradient, step):
@@ -72,18 +80,17 @@ def test_steps_are_those_of_the_rule(solver, decays, dtype):
         state = tuple(buffer.values.astype(float) for buffer in (params, first, second))
         for step in range(1, STEPS + 1):
             gradient = draw(rng, n, dtype) * dtype(BATCH)
-            settings = hyper_of(solver, step, dtype)[0 if decays else 1]
-            before = params.values.astype(float)
-            squares = hyper.update(
-                solver, params.values, gradient.copy(), first.values, second.values, settings
-            )
+            settings, scale = hyper_of(solver, step, dtype)
+            scaled, before = (scale * gradient).astype(dtype), params.values.astype(float)
+            buffers = (buffer.values for buffer in (first, second))
+            squares = hyper.update(solver, params.values, scaled, *buffers, settings[0 if decays else 1])
             np.testing.assert_allclose(squares, (before**2).sum(), rtol=(n + 1) * float(np.finfo(dtype).eps))
             whole = gradient.astype(float) / BATCH + (ALPHA / BATCH * state[0] if decays else 0)
             state = reference_step(solver, state, whole, step)
         # A step rounds each number some ten times; rates and decays below 1 let errors add up, not multiply.
         tolerance = 10 * STEPS * float(np.finfo(dtype).eps)
         used = {SGD: 1, MOMENTUM: 2, NESTEROV: 2, ADAM: 3}[solver]
-        for buffer, expected in zip((params, first, second)[:used], state, strict=False):
+        for buffer, expected in zip((params, first, second)[:used], as_kept(solver, state), strict=False):
             np.testing.assert_allclose(buffer.values, expected, rtol=tolerance, atol=tolerance)
             buffer.assert_guards_untouched()
 
@@ -99,21 +106,17 @@ def test_steps_by_rows_have_the_outer_product_as_their_gradient(solver, dtype):
         state = tuple(buffer.values.astype(float).reshape(shape) for buffer in (params, first, second))
         for step in range(1, STEPS + 1):
             x, delta = Guarded(draw(rng, inputs, dtype), READ), Guarded(draw(rng, ld, dtype), READ)
-            before = params.values.astype(float)
-            squares = hyper.update_by_rows(
-                solver,
-                *(buffer.values for buffer in (params, first, second, x, delta)),
-                hyper_of(solver, step, dtype)[0],
-            )
+            before, settings = params.values.astype(float), hyper_of(solver, step, dtype)[0][0]
+            buffers = (buffer.values for buffer in (params, first, second, x, delta))
+            squares = hyper.update_by_rows(solver, *buffers, settings)
             np.testing.assert_allclose(
                 squares, (before**2).sum(), rtol=(before.size + 1) * float(np.finfo(dtype).eps)
             )
-            outer = np.outer(x.values.astype(float), delta.values) / BATCH + ALPHA / BATCH * state[0]
+            outer = np.outer(x.values.astype(float), delta.values) + ALPHA / BATCH * state[0]
             state = reference_step(solver, state, outer, step)
         tolerance = 10 * STEPS * float(np.finfo(dtype).eps)
-        for buffer, expected in zip(
-            (params, first, second)[: 3 if solver == ADAM else 2], state, strict=False
-        ):
+        used = (params, first, second)[: 3 if solver == ADAM else 2]
+        for buffer, expected in zip(used, as_kept(solver, state), strict=False):
             np.testing.assert_allclose(buffer.values, expected.ravel(), rtol=tolerance, atol=tolerance)
             buffer.assert_guards_untouched()
 
@@ -123,19 +126,19 @@ def test_steps_by_rows_have_the_outer_product_as_their_gradient(solver, dtype):
 def test_padding_stays_zero(solver, dtype):
     params, first, second = (np.zeros(16, dtype) for _ in range(3))
     for step in range(1, 4):
-        hyper.update(solver, params, np.zeros(16, dtype), first, second, hyper_of(solver, step, dtype)[0])
+        settings, _ = hyper_of(solver, step, dtype)
+        hyper.update(solver, params, np.zeros(16, dtype), first, second, settings[0])
     for values in (params, first, second):
         assert not values.any()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_gradient_only_scales_and_adds_the_penalty_and_leaves_the_parameters(dtype):
+def test_gradient_only_adds_the_penalty_and_leaves_the_parameters(dtype):
     rng = np.random.default_rng(0)
     params, gradient = draw(rng, 33, dtype), draw(rng, 33, dtype)
-    before, expected = params.copy(), gradient / BATCH + ALPHA / BATCH * params.astype(float)
-    squares = hyper.update(
-        GRADIENT_ONLY, params, gradient, params[:0], params[:0], hyper_of(SGD, 1, dtype)[0]
-    )
+    before, expected = params.copy(), gradient + ALPHA / BATCH * params.astype(float)
+    settings, _ = hyper_of(SGD, 1, dtype)
+    squares = hyper.update(GRADIENT_ONLY, params, gradient, params[:0], params[:0], settings[0])
     np.testing.assert_array_equal(params, before)
     np.testing.assert_allclose(gradient, expected, rtol=4 * float(np.finfo(dtype).eps))
     np.testing.assert_allclose(
@@ -148,9 +151,9 @@ def test_gradient_only_scales_and_adds_the_penalty_and_leaves_the_parameters(dty
 def test_adam_first_step_has_size_lr(scale, dtype):
     # m / sqrt(v) = g / |g|, whatever the size of g; epsilon is small beside sqrt(v).
     gradient = (scale * draw(np.random.default_rng(1), 64, dtype)).astype(dtype)
-    params = np.zeros(64, dtype)
-    settings = hyper_of(ADAM, 1, dtype)[1]
-    hyper.update(ADAM, params, gradient.copy(), np.zeros(64, dtype), np.zeros(64, dtype), settings)
+    params, (settings, scale_of_rows) = np.zeros(64, dtype), hyper_of(ADAM, 1, dtype)
+    scaled = (scale_of_rows * gradient).astype(dtype)
+    hyper.update(ADAM, params, scaled, np.zeros(64, dtype), np.zeros(64, dtype), settings[1])
     # epsilon / sqrt(v) with v = (1 - beta_2) g^2, and 10 roundings.
     tolerance = 1e-8 / (np.sqrt(1e-3) * 0.5 * scale / BATCH) + 10 * float(np.finfo(dtype).eps)
     np.testing.assert_allclose(params, -LEARNING_RATE * np.sign(gradient), rtol=tolerance)

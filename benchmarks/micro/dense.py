@@ -43,7 +43,7 @@ def forward(times, model, data, scratch, panels, n_rows):
 def loss(times, model, data, scratch, panels, n_rows):
     for _ in range(times):
         for panel in range(panels):
-            backprop.output_loss(model, data, scratch, 0, panel, n_rows)
+            backprop.output_loss(model, data, scratch, 0, panel, n_rows, 1.0)
 
 
 @numba.njit(nogil=True)

@@ -10,6 +10,7 @@ from sklearn import neural_network
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
 
 from fastnn.estimators._process import Process
+from fastnn.optimizers import Adam
 
 if TYPE_CHECKING:
     from fastnn.estimators._base import BaseMLP
@@ -87,8 +88,9 @@ def _process(model: BaseMLP, optimizer: Any) -> Process:
     process = Process(model, model._network)
     process.go_on(model)
     process.set_step(getattr(optimizer, "t", 0), optimizer.learning_rate)
-    if isinstance(optimizer, AdamOptimizer):
-        pairs = [(process.first, optimizer.ms), (process.second, optimizer.vs)]
+    if isinstance(process.optimizer, Adam):
+        means = [process.optimizer.unit_of_first * mean for mean in optimizer.ms]
+        pairs = [(process.first, means), (process.second, optimizer.vs)]
     else:
         pairs = [(process.first, optimizer.velocities)]
     for vector, parts in pairs:
@@ -100,10 +102,10 @@ def _process(model: BaseMLP, optimizer: Any) -> Process:
 
 def _optimizer(model: BaseMLP, process: Process, parts: list[Any]) -> Any:
     """The engine's optimizer as scikit-learn's."""
-    if model.solver == "adam":
+    if isinstance(process.optimizer, Adam):
         adam = AdamOptimizer(parts, model.learning_rate_init, model.beta_1, model.beta_2, model.epsilon)
         adam.t = process.step
-        adam.ms = [np.array(part) for part in process.layers(process.first)]
+        adam.ms = [part / process.optimizer.unit_of_first for part in process.layers(process.first)]
         adam.vs = [np.array(part) for part in process.layers(process.second)]
         adam.learning_rate = process.learning_rate
         return adam

@@ -235,29 +235,31 @@ def forward(model, table, scratch, panels, n_rows, activated):
 
 
 @kernel(embed=True)
-def output_loss(model, data, scratch, begin, panel, n_rows):
-    """Loss of one panel (its weighted sum, returned) and delta of the output layer."""
+def output_loss(model, data, scratch, begin, panel, n_rows, scale):
+    """Loss of one panel (its weighted sum, returned) and delta of the output layer, times `scale`.
+
+    The deltas, not the gradients: there are fewer of them, and nobody reads them an additional time for it.
+    """
     layer, rows = model.layers[model.layers.shape[0] - 1], panel_rows(scratch.tile)
     count = min(rows, n_rows - panel * rows)
-    load_targets(data, scratch, begin + panel * rows, count)
+    load_targets(data, scratch, begin + panel * rows, count, scale)
     a = panel_of(scratch.tile, layer[Z_AT], layer[LD], panel)
     delta = panel_of(scratch.tile, layer[DELTA_AT], layer[LD], panel)
-    return loss_and_delta(
-        model.codes[2], model.codes[1], a, scratch.targets, scratch.weights, delta, layer[OUTPUTS], rows
-    )
+    kinds, targets, weights = (model.codes[2], model.codes[1]), scratch.targets, scratch.weights
+    return loss_and_delta(*kinds, a, targets, weights, delta, layer[OUTPUTS], rows) / scale
 
 
 @kernel(embed=True)
-def load_targets(data, scratch, begin, count):
-    """targets[k, r] = y[order[begin + r], k] and the weights of the rows, 0 from `count` on."""
+def load_targets(data, scratch, begin, count, scale):
+    """targets[k, r] = y[order[begin + r], k] and the weights of the rows times `scale`, 0 from `count` on."""
     rows, y = panel_rows(scratch.tile), data.y
     real = y.dtype.type
     choose_rows(data.order, scratch, begin, begin + count)
     for r in range(rows):
-        scratch.weights[r] = real(1) if r < count else real(0)
+        scratch.weights[r] = real(scale) if r < count else real(0)
     if data.weights.size:
         for r in range(count):
-            scratch.weights[r] = data.weights[scratch.rows[r]]
+            scratch.weights[r] = scale * data.weights[scratch.rows[r]]
     for k in range(y.shape[1]):
         for r in range(rows):
             scratch.targets[k * rows + r] = y[scratch.rows[r], k]

@@ -1,8 +1,8 @@
 """Update rules over ranges of the flat vectors.
 
-Legend: g = gradient * scale + decay * params, the gradient of the loss with its L2 term, where scale = 1 /
-(sum of sample weights) and decay = alpha / (sum of sample weights). Each kernel returns sum(params^2) before
-the update, the L2 term of the loss that is reported for the step.
+Legend: g = gradient + decay * params, the gradient of the loss with its L2 term, where decay = alpha / (sum of
+sample weights). The gradient comes divided by that sum, since the output deltas are (backprop.py). Each kernel
+returns sum(params^2) before the update, the L2 term of the loss that is reported for the step.
 """
 
 from fastnn.kernels.arithmetic import block_sum, over_root
@@ -10,17 +10,16 @@ from fastnn.kernels.codes import ADAM, MOMENTUM, NESTEROV, SGD
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.simd import block_broadcast, block_load, block_store, block_zero, lanes
 
-# Hyper-parameters of one step, cast to the dtype of the parameters once. UNIT, by which the gradient comes
+# Hyper-parameters of one step, cast to the dtype of the parameters once. UNIT, by which gradient and decay come
 # multiplied, is sqrt(1 - beta_2) for Adam and 1 for the others.
-RATE, DECAY, SCALE, BETA_1, BETA_2, REST_1, EPSILON, UNIT, N_HYPER = range(9)
+RATE, DECAY, BETA_1, BETA_2, EPSILON, UNIT, N_HYPER = range(7)
 
 
 @kernel(embed=True)
 def momentum_rule(value, gradient, velocity, h):
     """velocity = beta * velocity - rate * g;  params += velocity.  (Polyak, 1964)
 
-    (value, velocity) after the step. All may be numbers or blocks of vectors; `h` has the hyper-parameters,
-    `gradient` is scaled.
+    (value, velocity) after the step. All may be numbers or blocks of vectors; `h` has the hyper-parameters.
     """
     velocity = h[BETA_1] * velocity - h[RATE] * (gradient + h[DECAY] * value)
     return value + velocity, velocity
@@ -43,11 +42,12 @@ def adam_rule(value, gradient, first, second, h):
     (value, m, v) after the step, all of them blocks; the rate carries the bias correction, sqrt(1 - b2^t) /
     (1 - b1^t).  (Kingma & Ba, 2015, section 2)
 
-    Gradient, scale and decay come times UNIT = sqrt(1 - b2), and REST_1 is (1 - b1) / UNIT: v takes two
-    operations instead of three.
+    Every operation counts: without these a step takes 1.15 times as long (benchmarks/micro/dense.py). Gradient
+    and decay come times UNIT = sqrt(1 - b2), so v takes two; `first` is m UNIT / (1 - b1), so m takes one, and
+    the rate carries the rest.
     """
     g = gradient + h[DECAY] * value
-    first = h[BETA_1] * first + h[REST_1] * g
+    first = h[BETA_1] * first + g
     second = h[BETA_2] * second + g * g
     return value - over_root(first, h[RATE], second, h[EPSILON]), first, second
 
@@ -56,8 +56,8 @@ def adam_rule(value, gradient, first, second, h):
 def numbers(hyper):
     """The hyper-parameters from RATE to EPSILON as a tuple: loaded once and not at every parameter."""
     return (
-        *(hyper[RATE], hyper[DECAY], hyper[SCALE], hyper[BETA_1], hyper[BETA_2]),
-        *(hyper[REST_1], hyper[EPSILON]),
+        *(hyper[RATE], hyper[DECAY], hyper[BETA_1], hyper[BETA_2]),
+        *(hyper[EPSILON], hyper[UNIT]),
     )
 
 
@@ -66,20 +66,19 @@ def vectors(hyper):
     """The same as blocks of one vector, the number in every lane."""
     return (
         *(block_broadcast(hyper, 1, 1, RATE), block_broadcast(hyper, 1, 1, DECAY)),
-        *(block_broadcast(hyper, 1, 1, SCALE), block_broadcast(hyper, 1, 1, BETA_1)),
-        *(block_broadcast(hyper, 1, 1, BETA_2), block_broadcast(hyper, 1, 1, REST_1)),
-        block_broadcast(hyper, 1, 1, EPSILON),
+        *(block_broadcast(hyper, 1, 1, BETA_1), block_broadcast(hyper, 1, 1, BETA_2)),
+        *(block_broadcast(hyper, 1, 1, EPSILON), block_broadcast(hyper, 1, 1, UNIT)),
     )
 
 
 @kernel
 def sgd(params, gradient, hyper):
     """params -= rate * g.  All arrays (n,)."""
-    rate, decay, scale, squares = hyper[RATE], hyper[DECAY], hyper[SCALE], params.dtype.type(0)
+    rate, decay, squares = hyper[RATE], hyper[DECAY], params.dtype.type(0)
     for i in range(params.size):
         value = params[i]
         squares += value * value
-        params[i] = value - rate * (gradient[i] * scale + decay * value)
+        params[i] = value - rate * (gradient[i] + decay * value)
     return squares
 
 
@@ -92,7 +91,7 @@ def make_momentum(rule):
         h, squares = numbers(hyper), params.dtype.type(0)
         for i in range(params.size):
             squares += params[i] * params[i]
-            params[i], velocity[i] = rule(params[i], gradient[i] * h[SCALE], velocity[i], h)
+            params[i], velocity[i] = rule(params[i], gradient[i], velocity[i], h)
         return squares
 
     return momentum
@@ -103,7 +102,7 @@ momentum, nesterov = make_momentum(momentum_rule), make_momentum(nesterov_rule)
 
 @kernel(exact=True, embed=True)
 def adam_vector(params, first, second, gradient, at, h):
-    """`adam_rule` for the vector at `at`, whose scaled gradient is given; returns params^2 before."""
+    """`adam_rule` for the vector at `at`, whose gradient is given; returns params^2 before."""
     value = block_load(params, 1, 1, at, 0)
     m, v = block_load(first, 1, 1, at, 0), block_load(second, 1, 1, at, 0)
     squares = value * value
@@ -120,7 +119,7 @@ def adam(params, gradient, first, second, hyper):
     h, step = vectors(hyper), lanes(params)
     squares = block_zero(params, 1, 1)
     for at in range(0, params.size, step):
-        squares += adam_vector(params, first, second, block_load(gradient, 1, 1, at, 0) * h[SCALE], at, h)
+        squares += adam_vector(params, first, second, block_load(gradient, 1, 1, at, 0), at, h)
     return block_sum(squares)
 
 
@@ -133,14 +132,14 @@ def make_momentum_by_rows(rule):
 
     @kernel(exact=True)
     def momentum_by_rows(params, velocity, x, delta, hyper):
-        """W (I, ld) has the gradient x delta', x (I,) and delta (ld,); returns sum(W^2) before.
+        """W (I, ld) has the gradient UNIT x delta', x (I,) and delta (ld,); returns sum(W^2) before.
 
         A gradient that is not stored need not be cleared, written and read.
         """
         h, step, ld = vectors(hyper), lanes(delta), delta.size
         squares = block_zero(delta, 1, 1)
         for i in range(x.size):
-            scale = h[SCALE] * block_broadcast(x, 1, 1, i)
+            scale = h[UNIT] * block_broadcast(x, 1, 1, i)
             for o in range(0, ld, step):
                 at = i * ld + o
                 value, v = block_load(params, 1, 1, at, 0), block_load(velocity, 1, 1, at, 0)
@@ -159,7 +158,7 @@ nesterov_by_rows = make_momentum_by_rows(nesterov_rule)
 
 @kernel(exact=True)
 def adam_by_rows(params, first, second, x, delta, hyper):
-    """`adam_rule` for W (I, ld) whose gradient is x delta', x (I,) and delta (ld,); returns sum(W^2) before.
+    """`adam_rule` for W (I, ld) whose gradient is UNIT x delta', x (I,) and delta (ld,); returns sum(W^2) before.
 
     In vectors, since loops as short as a row leave LLVM's vectorizer a remainder of single numbers. The
     update alone took 3.2 us for 64-100-10, 5.3 as loops, and 4.3 by way of a stored gradient (a trial).
@@ -167,7 +166,7 @@ def adam_by_rows(params, first, second, x, delta, hyper):
     h, step, ld = vectors(hyper), lanes(delta), delta.size
     squares = block_zero(delta, 1, 1)
     for i in range(x.size):
-        scale = h[SCALE] * block_broadcast(x, 1, 1, i)
+        scale = h[UNIT] * block_broadcast(x, 1, 1, i)
         for o in range(0, ld, step):
             gradient = scale * block_load(delta, 1, 1, o, 0)
             squares += adam_vector(params, first, second, gradient, i * ld + o, h)
@@ -177,10 +176,10 @@ def adam_by_rows(params, first, second, x, delta, hyper):
 @kernel
 def finish_gradient(params, gradient, hyper):
     """gradient = g, where only the gradient is asked for.  All arrays (n,)."""
-    decay, scale, squares = hyper[DECAY], hyper[SCALE], params.dtype.type(0)
+    decay, squares = hyper[DECAY], params.dtype.type(0)
     for i in range(params.size):
         squares += params[i] * params[i]
-        gradient[i] = gradient[i] * scale + decay * params[i]
+        gradient[i] += decay * params[i]
     return squares
 
 

@@ -24,7 +24,7 @@ from fastnn.kernels.layout import (
 from fastnn.kernels.optimizers import update
 from fastnn.kernels.parts import dereference, part
 from fastnn.kernels.simd import block_prefetch, panel_rows
-from fastnn.kernels.state import N_SHARDS, OWN, SOLVER, SUM_NUMBERS
+from fastnn.kernels.state import N_SHARDS, OWN, ROW_SCALE, SOLVER, SUM_NUMBERS
 
 # Parameters that are asked for at once, at most: more would push each other, and the rows, out of L1.
 ASKED_BYTES, LINE_BYTES = 64 * 1024, 64
@@ -75,10 +75,10 @@ def pass_back(given, tile, rank, begin, n_rows, first, last):
 
     losses[tile, panel] is the panel's sum of weight * loss.
     """
-    model, _, data, work, _ = dereference(given)
-    scratch = scratch_of(work, tile, rank)
+    model, _, data, work, control = dereference(given)
+    scratch, scale = scratch_of(work, tile, rank), control.reals[ROW_SCALE]
     for panel in range(first, last):
-        work.losses[tile, panel] = output_loss(model, data, scratch, begin, panel, n_rows)
+        work.losses[tile, panel] = output_loss(model, data, scratch, begin, panel, n_rows, scale)
     backward(model, scratch, (first, last), n_rows)
 
 

@@ -2,7 +2,6 @@
 
 from fastnn.kernels.codes import GRADIENT_ONLY, SGD
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.optimizers import SCALE, UNIT
 from fastnn.kernels.parts import dereference, part
 from fastnn.kernels.passes import EVERYTHING
 from fastnn.kernels.sample import (
@@ -66,7 +65,10 @@ def learns_at_once(solver):
 
 @kernel(embed=True)
 def single_sample(model, moments, data, work, control):
-    """Forward and backward for the sample at the cursor, and the update where the solver learns at once."""
+    """Forward and backward for the sample at the cursor, and the update where the solver learns at once.
+
+    Its weight is left out of the data term of the gradient, by which it would be divided.
+    """
     ints, reals, tile = control.ints, control.reals, work.tiles[0]
     row, solver, one = data.order[ints[CURSOR]], ints[SOLVER], work.weights[0][:1]
     if reals[SHRINK] != 1.0:
@@ -74,9 +76,6 @@ def single_sample(model, moments, data, work, control):
     load_sample(data, row, work.inputs)
     forward_sample(model, tile, work.inputs, model.params.dtype.type(1))
     reals[BATCH_LOSS] = reals[BATCH_WEIGHT] * output_sample(model, tile, data.y[row], one)
-    # The data term of the gradient is divided by the weight that it is multiplied by.
-    for row in range(2):
-        moments.hyper[row, SCALE] = moments.hyper[row, UNIT]
     if learns_at_once(solver):
         for chunk in range(control.squares.size):
             control.squares[chunk] = 0.0

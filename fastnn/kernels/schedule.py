@@ -40,6 +40,7 @@ from fastnn.kernels.state import (
     RATE_CUTS,
     RATE_INIT,
     RATE_TOO_SMALL,
+    ROW_SCALE,
     RUNNING,
     SAMPLES_SEEN,
     SCHEDULE,
@@ -108,17 +109,17 @@ def set_hyper(ints, reals, values):
     """Hyper-parameters of this step, cast to the dtype of the parameters: values[0] for weights, values[1]
     for biases.
     """
-    unit, least = 1.0, float(number(values[0, 0], LEAST_EPSILON))
+    unit, rate, least = 1.0, reals[RATE], float(number(values[0, 0], LEAST_EPSILON))
     if ints[SOLVER] == ADAM:
         correction = sqrt(1.0 - reals[BETA_2] ** ints[STEP]) / (1.0 - reals[BETA_1] ** ints[STEP])
         reals[RATE] = reals[RATE_INIT] * correction
         unit = sqrt(1.0 - reals[BETA_2])
+        rate = reals[RATE] * (1.0 - reals[BETA_1]) / unit
+    reals[ROW_SCALE] = unit / reals[BATCH_WEIGHT]
     for row in range(2):
-        values[row, hyper.RATE] = reals[RATE]
-        values[row, hyper.SCALE] = unit / reals[BATCH_WEIGHT]
+        values[row, hyper.RATE] = rate
         values[row, hyper.BETA_1] = reals[BETA_1]
         values[row, hyper.BETA_2] = reals[BETA_2]
-        values[row, hyper.REST_1] = (1.0 - reals[BETA_1]) / unit
         values[row, hyper.UNIT] = unit
         values[row, hyper.EPSILON] = max(reals[EPSILON], least)
     values[0, hyper.DECAY] = unit * reals[ALPHA] / reals[BATCH_WEIGHT]

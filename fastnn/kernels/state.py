@@ -53,11 +53,12 @@ import numpy as np
     LOSS_SCALE,  # factor of the data term in reported losses
     BATCH_LOSS,  # sum of weight * loss over the batch at hand
     BATCH_WEIGHT,  # sum of weights over it
+    ROW_SCALE,  # what the weight of a row is multiplied by, so that gradients come as the update takes them
     EPOCH_LOSS,  # sum over the epoch of batch loss * rows
     SHRINK,  # one sample at a time: weights are SHRINK * what the vector holds
     SQUARES,  # and the sum of squares of what it holds; negative: not known
     N_REALS,
-) = range(17)
+) = range(18)
 
 # Phases of a step, in each of which threads take things from each other's shares when theirs are done.
 FORWARD_AND_BACK, GRADIENTS, UPDATES, PHASES = range(4)
