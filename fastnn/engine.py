@@ -14,6 +14,12 @@ from fastnn import kernels
 from fastnn.threads import TakenCores, usable_threads
 
 ALIGNMENT = 64  # bytes: no vector crosses a cache line
+# Vectors of P numbers that a step walks through side by side begin in different quarters of a page. A CPU
+# compares the last 12 bits of addresses first, and lets a load wait for a store 64 or 128 bytes before it in
+# another page: where chance had laid them so, in one process of ten, Adam took 1.1 to 2.4 times as long with
+# AVX-512 (benchmarks/micro/placement.py).
+PAGE_BYTES = 4096
+PARAMETERS, FIRST, SECOND, GRADIENT = range(4)
 # Floating point operations that take as long as one more thread delays a step. Work W on n threads takes
 # W / n + c n, the least at n = sqrt(W / c): two threads from 1e6 on (benchmarks/micro/threads.py).
 STEP_WORK_PER_THREAD = 2.5e5
@@ -35,12 +41,15 @@ NOTHING = {np.dtype(real): np.empty(0, real) for real in (np.float32, np.float64
 NO_COLUMNS, NO_STARTS = np.empty(0, np.int32), np.empty(0, np.int64)
 
 
-def aligned_zeros(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """Zeros whose rows begin at cache lines; a padded row length is the caller's to hide."""
+def aligned_zeros(shape: tuple[int, ...], dtype: Any, quarter: int | None = None) -> NDArray[Any]:
+    """Zeros whose rows begin at cache lines, the first of them at a `quarter` of a page if it matters which; a
+    padded row length is the caller's to hide.
+    """
     dtype = np.dtype(dtype)
     size = prod(shape) * dtype.itemsize
-    memory = np.zeros(size + ALIGNMENT, dtype=np.uint8)
-    start = -memory.ctypes.data % ALIGNMENT
+    unit = ALIGNMENT if quarter is None else PAGE_BYTES
+    memory = np.zeros(size + 2 * unit, dtype=np.uint8)
+    start = -memory.ctypes.data % unit + (quarter or 0) * unit // 4
     aligned: NDArray[Any] = memory[start : start + size].view(dtype).reshape(shape)
     return aligned
 
@@ -69,7 +78,7 @@ def make_work(
         targets=aligned_zeros((n_threads, aligned_length(n_outputs * rows, dtype)), dtype),
         weights=aligned_zeros((n_threads, aligned_length(rows, dtype)), dtype),
         losses=np.zeros((n_threads, layout.tile_panels)),
-        windows=aligned_zeros((n_threads, window), dtype),
+        windows=aligned_zeros((n_threads, window), dtype, GRADIENT),
         inputs=kernels.state.Inputs(
             active=np.zeros((lists, width), dtype=np.int64),
             values=aligned_zeros((lists, width), dtype),
@@ -193,7 +202,7 @@ class Session:
         # One row at a time learns without a window.
         windows = batch_rows > 1
         self.work = make_work(layout, sizes[-1], dtype, self.n_threads, tiles, windows=windows)
-        self.gradients = aligned_zeros((shards, aligned_length(params.size, dtype)), dtype)
+        self.gradients = aligned_zeros((shards, aligned_length(params.size, dtype)), dtype, GRADIENT)
         self.hyper = np.zeros((2, kernels.optimizers.N_HYPER), dtype=dtype)
         self.squares = np.zeros(len(layout.chunks))
         self.shard_losses = np.zeros(shards)

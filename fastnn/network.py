@@ -16,7 +16,7 @@ from fastnn.checks import (
     check_threads,
     check_weights,
 )
-from fastnn.engine import Predictor, Session, aligned_zeros, make_table
+from fastnn.engine import PARAMETERS, Predictor, Session, aligned_zeros, make_table
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -55,7 +55,7 @@ class Network:
             raise ValueError(f"dtype must be float32 or float64; got {dtype!r}.")
         lanes = kernels.layout.vector_lanes(self.dtype)
         table, size = kernels.layout.parameter_table(architecture.layer_sizes, lanes)
-        self.parameters = aligned_zeros((size,), self.dtype)
+        self.parameters = aligned_zeros((size,), self.dtype, PARAMETERS)
         self.weights, self.biases = views(table, self.parameters)
         self.predictor = Predictor(architecture.layer_sizes, architecture.codes, self.parameters)
 

@@ -19,7 +19,7 @@ from fastnn.checks import (
     check_weights,
     is_finite,
 )
-from fastnn.engine import Session, aligned_zeros, make_table
+from fastnn.engine import FIRST, SECOND, Session, aligned_zeros, make_table
 from fastnn.kernels import codes
 from fastnn.network import Network
 from fastnn.optimizers import SGD, Adam
@@ -141,9 +141,9 @@ class Trainer:
         else:
             self._reals[[state.BETA_1, state.POWER_T]] = optimizer.momentum, optimizer.power_t
             self._ints[state.SCHEDULE] = codes.SCHEDULES[optimizer.schedule]
-        shape = self.network.parameters.shape
-        self.first = aligned_zeros(shape if optimizer.code != codes.SGD else (0,), self.network.dtype)
-        self.second = aligned_zeros(shape if optimizer.code == codes.ADAM else (0,), self.network.dtype)
+        shape, dtype = self.network.parameters.shape, self.network.dtype
+        self.first = aligned_zeros(shape if optimizer.code != codes.SGD else (0,), dtype, FIRST)
+        self.second = aligned_zeros(shape if optimizer.code == codes.ADAM else (0,), dtype, SECOND)
 
     @property
     def learning_rate(self) -> float:

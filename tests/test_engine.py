@@ -2,6 +2,7 @@
 
 import gc
 import json
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -95,3 +96,16 @@ def test_moments_of_idle_weights_end_at_zero():
     trainer.run(X, X[:, :1], epochs=2000)
     values = np.abs(trainer.first)
     assert not ((values > 0) & (values < np.finfo(np.float32).tiny)).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("copied", [False, True])
+def test_what_a_step_walks_through_begins_in_different_quarters_of_a_page(dtype, copied):
+    """A load waits for a store that lies just before it in another page (benchmarks/micro/placement.py)."""
+    network = Network.initialize(Architecture((3, 40, 1)), seed=0, dtype=dtype)
+    network = pickle.loads(pickle.dumps(network.copy())) if copied else network
+    trainer = Trainer(network, Adam(), batch_size=10, random_state=0)
+    trainer.run(np.ones((20, 3), dtype), np.ones((20, 1), dtype), epochs=1)
+    session = trainer._session
+    vectors = network.parameters, trainer.first, trainer.second, session.gradients, session.work.windows
+    assert [vector.ctypes.data % 4096 for vector in vectors] == [0, 1024, 2048, 3072, 3072]

@@ -121,8 +121,8 @@ def over_estimated_root(emit, x, scale, y, epsilon):
 @intrinsic
 def over_root(typing, x, scale, y, epsilon):
     """scale * x / (sqrt(y) + epsilon), within a few units in the last place where y is normal; the root of a
-    smaller y may count as anything from 0 to that of the least normal number. 0 / 0 is nan. `scale` comes last, so
-    that it and a subtraction are one instruction.
+    smaller y may count as anything from 0 to that of the least normal number. 0 / 0 is nan. `scale` comes
+    last, so that it and a subtraction are one instruction.
 
     A root and a division of AVX-512's vectors take the divider 22 cycles for 16 float32, and 40 for 8
     float64. The root comes from an estimate there, and Adam's step takes 0.65 and 0.45 of the time. CPUs with

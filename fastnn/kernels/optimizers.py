@@ -1,8 +1,9 @@
 """Update rules over ranges of the flat vectors.
 
-Legend: g = gradient + decay * params, the gradient of the loss with its L2 term, where decay = alpha / (sum of
-sample weights). The gradient comes divided by that sum, since the output deltas are (backprop.py). Each kernel
-returns sum(params^2) before the update, the L2 term of the loss that is reported for the step.
+Legend: g = gradient + decay * params, the gradient of the loss with its L2 term, where decay = alpha /
+(sum of sample weights). The gradient comes divided by that sum, since the deltas of the output layer are
+(backprop.py). Each kernel returns sum(params^2) before the update, the L2 term of the loss that is reported
+for the step.
 """
 
 from fastnn.kernels.arithmetic import block_sum, over_root
@@ -10,8 +11,8 @@ from fastnn.kernels.codes import ADAM, MOMENTUM, NESTEROV, SGD
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.simd import block_broadcast, block_load, block_store, block_zero, lanes
 
-# Hyper-parameters of one step, cast to the dtype of the parameters once. UNIT, by which gradient and decay come
-# multiplied, is sqrt(1 - beta_2) for Adam and 1 for the others.
+# Hyper-parameters of one step, cast to the dtype of the parameters once. UNIT, by which gradient and decay
+# come multiplied, is sqrt(1 - beta_2) for Adam and 1 for the others.
 RATE, DECAY, BETA_1, BETA_2, EPSILON, UNIT, N_HYPER = range(7)
 
 
@@ -42,9 +43,8 @@ def adam_rule(value, gradient, first, second, h):
     (value, m, v) after the step, all of them blocks; the rate carries the bias correction, sqrt(1 - b2^t) /
     (1 - b1^t).  (Kingma & Ba, 2015, section 2)
 
-    Every operation counts: without these a step takes 1.15 times as long (benchmarks/micro/dense.py). Gradient
-    and decay come times UNIT = sqrt(1 - b2), so v takes two; `first` is m UNIT / (1 - b1), so m takes one, and
-    the rate carries the rest.
+    Every operation counts: gradient and decay come times UNIT = sqrt(1 - b2), so v takes two; `first` is
+    m UNIT / (1 - b1), so m takes one, and the rate carries the rest (docs/engine.md).
     """
     g = gradient + h[DECAY] * value
     first = h[BETA_1] * first + g
@@ -158,7 +158,8 @@ nesterov_by_rows = make_momentum_by_rows(nesterov_rule)
 
 @kernel(exact=True)
 def adam_by_rows(params, first, second, x, delta, hyper):
-    """`adam_rule` for W (I, ld) whose gradient is UNIT x delta', x (I,) and delta (ld,); returns sum(W^2) before.
+    """`adam_rule` for W (I, ld) with the gradient UNIT x delta', x (I,) and delta (ld,); returns sum(W^2)
+    before.
 
     In vectors, since loops as short as a row leave LLVM's vectorizer a remainder of single numbers. The
     update alone took 3.2 us for 64-100-10, 5.3 as loops, and 4.3 by way of a stored gradient (a trial).
