@@ -42,8 +42,8 @@ NO_COLUMNS, NO_STARTS = np.empty(0, np.int32), np.empty(0, np.int64)
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: Any, quarter: int | None = None) -> NDArray[Any]:
-    """Zeros whose rows begin at cache lines, the first of them at a `quarter` of a page if it matters which; a
-    padded row length is the caller's to hide.
+    """Zeros whose rows begin at cache lines, the first of them at a `quarter` of a page if it matters which.
+    A padded row length is the caller's to hide.
     """
     dtype = np.dtype(dtype)
     size = prod(shape) * dtype.itemsize
