@@ -30,8 +30,9 @@ from fastnn.kernels.simd import (
 # Vectors below each other in a high block: what the registers hold, 32 of 512 bits or 16. 12 x 2 vectors of
 # 512 bits are no faster, and 8 leave no rest (a trial; docs/engine.md).
 HIGH = 8 if VECTOR_BITS == 512 else 6
-# Rows below each other where vectors run along the outputs: 8 x 2 or 4 x 2 sums.
-FEW = 8 if VECTOR_BITS == 512 else 4
+# Rows below each other where vectors run along the outputs: 8 x 2 or 4 x 2 sums. With 512 bits, the last 4 rows
+# by themselves: 64-100-10 with 2 to 4 rows 0.90 to 0.93, with 12 rows 0.93 (in turn).
+FEW, FEWEST = 8 if VECTOR_BITS == 512 else 4, 4
 # A piece of the weights that serves all panels while it is in L2: inputs, so few that those of a panel stay
 # in L1, and outputs, a multiple of HIGH and of the lanes (benchmarks/micro/dense.py; docs/engine.md).
 SUM_LENGTH = 192
@@ -111,28 +112,46 @@ product, long_product, far_product, narrow_product = (
 )
 
 
-@kernel
-def few_rows_product(weights, ld, bias, x, products, n_inputs, n_rows):
-    """products[r, o] = bias[o] + sum_i W[i, o] x[i, r],  r < n_rows, rounded up to whole blocks.
+def make_few_rows(height):
+    """The kernel that multiplies `height` rows, with vectors along the outputs."""
 
-    weights (I, ld), bias (ld,), x (I, R), products (R, ld). Vectors run along the outputs, since along few
-    rows they are half empty, or more, and W is read row by row, without a wait. A step of 64-100-10 with 8
-    rows: 0.86, with 16 rows 0.95 (AVX-512, in turn).
-    """
-    rows, step = panel_rows(x), lanes(x)
-    pairs = ld - ld % (2 * step)
-    for r in range(0, n_rows, FEW):
+    @kernel
+    def few_rows(weights, ld, bias, x, products, n_inputs, r):
+        """products[m, o] = bias[o] + sum_i W[i, o] x[i, m],  r <= m < r + height."""
+        rows, step = panel_rows(x), lanes(x)
+        pairs = ld - ld % (2 * step)
         for o in range(0, pairs, 2 * step):
-            block = block_load(bias, FEW, 2, o, 0)
+            block = block_load(bias, height, 2, o, 0)
             for i in range(n_inputs):
                 block_prefetch(weights, 1, 2, (i + ROWS_AHEAD) * ld + o, 0, 0)
                 block = block_multiply_add(block, x, i * rows + r, 1, weights, i * ld + o, step)
             block_store(block, products, r * ld + o, ld)
         if pairs < ld:
-            slim = block_load(bias, FEW, 1, pairs, 0)
+            slim = block_load(bias, height, 1, pairs, 0)
             for i in range(n_inputs):
                 slim = block_multiply_add(slim, x, i * rows + r, 1, weights, i * ld + pairs, 0)
             block_store(slim, products, r * ld + pairs, ld)
+
+    return few_rows
+
+
+few_rows = make_few_rows(FEW)
+fewest_rows = few_rows if FEW == FEWEST else make_few_rows(FEWEST)
+
+
+@kernel
+def few_rows_product(weights, ld, bias, x, products, n_inputs, n_rows):
+    """products[r, o] = bias[o] + sum_i W[i, o] x[i, r],  r < n_rows, rounded up to fours.
+
+    weights (I, ld), bias (ld,), x (I, R), products (R, ld). Vectors run along the outputs, since along few
+    rows they are half empty, or more, and W is read row by row, without a wait. A step of 64-100-10 with 8
+    rows: 0.86, with 16 rows 0.95 (AVX-512, in turn).
+    """
+    high = n_rows - n_rows % FEW if n_rows % FEW <= FEWEST else n_rows
+    for r in range(0, high, FEW):
+        few_rows(weights, ld, bias, x, products, n_inputs, r)
+    for r in range(high, n_rows, FEWEST):
+        fewest_rows(weights, ld, bias, x, products, n_inputs, r)
 
 
 @kernel(embed=True)
