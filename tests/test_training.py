@@ -163,12 +163,14 @@ def test_one_trainer_may_change_its_optimizer_and_batches():
 
 # A small network cuts its batches into shards; a large one shares a tile, and its threads share its chunks.
 SHARED = {"shards": ((10, 33, 3), 701), "tiles": ((100, 130, 130, 3), 150)}
+# With few shards each of two threads keeps parameters of its own.
+FEW_SHARDS = (10, 33, 3), 150
 # Several pieces of weights, of which each thread needs all, and two blocks of rows for the weight gradients.
-SHARED_OR_WIDE = SHARED | {"wide": ((300, 530, 3), 300)}
+SHARED_OR_WIDE = SHARED | {"few shards": FEW_SHARDS, "wide": ((300, 530, 3), 300)}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["plain", "adam"])
+@pytest.mark.parametrize("name", ["plain", "momentum", "adam"])
 @pytest.mark.parametrize("kind", SHARED_OR_WIDE)
 def test_training_is_the_same_to_the_bit_for_any_number_of_threads(kind, name, dtype):
     sizes, batch = SHARED_OR_WIDE[kind]
@@ -186,20 +188,44 @@ def test_training_is_the_same_to_the_bit_for_any_number_of_threads(kind, name, d
         assert other.history.loss == trainer.history.loss
 
 
-@pytest.mark.parametrize("kind", SHARED)
-def test_the_team_gets_smaller_when_one_comes_late_and_no_bit_changes(kind, monkeypatch):
+@pytest.mark.parametrize(("kind", "n_threads"), [("shards", 4), ("few shards", 2), ("tiles", 4)])
+def test_the_team_gets_smaller_when_one_comes_late_and_no_bit_changes(kind, n_threads, monkeypatch):
     monkeypatch.setattr(engine, "LONG_WAIT", 0)
     monkeypatch.setattr(engine, "WORK_PER_LOOK", np.inf)  # whoever waits at all finds the others late
     monkeypatch.setattr(engine, "taken_cores", TakenCores())
     monkeypatch.setattr(training, "FIRST_SLICE_WORK", 1e18)  # one call
-    sizes, batch = SHARED[kind]
+    sizes, batch = SHARED_OR_WIDE[kind]
     network = classifier(sizes=sizes)
     X, y = draw_data(network, 3 * batch)
     settings = {"batch_size": batch, "epochs": 50}
     alone, _ = parameters_of(network, Adam(), X, y, n_threads=1, **settings)
-    shared, trainer = parameters_of(network, Adam(), X, y, n_threads=4, **settings)
+    shared, trainer = parameters_of(network, Adam(), X, y, n_threads=n_threads, **settings)
     np.testing.assert_array_equal(shared, alone)
     assert trainer._ints[state.TEAM] == 1
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_two_threads_keep_small_networks_of_their_own_where_shards_are_few(dtype):
+    for sizes, batch, n_threads, kept in [
+        *(((10, 33, 3), 150, 2, 1), ((10, 33, 3), 150, 1, 0), ((10, 33, 3), 200, 3, 0)),
+        *(((10, 33, 3), 701, 2, 0), ((100, 130, 130, 3), 150, 2, 0), ((200, 400, 3), 1000, 2, 0)),
+    ]:
+        network = classifier(dtype, sizes)
+        session = Session(sizes, network.architecture.codes, network.parameters, batch, n_threads=n_threads)
+        assert len(session.replicas) == kept
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.01), SGD(0.01, momentum=0.9), Adam()])
+def test_what_two_threads_keep_is_the_same(optimizer):
+    sizes, batch = FEW_SHARDS
+    network = classifier(sizes=sizes)
+    X, y = draw_data(network, 2 * batch + 77)
+    trainer = Trainer(network, optimizer, batch_size=batch, random_state=0, n_threads=2)
+    trainer.run(X, y, epochs=3)
+    replicas = trainer._session.replicas[0]
+    for vector, replica in zip((network.parameters, trainer.first, trainer.second), replicas, strict=True):
+        np.testing.assert_array_equal(replica[: vector.size], vector)
+        assert not replica[vector.size :].any()
 
 
 def test_a_call_ends_soon_after_its_team_has_got_smaller(monkeypatch):

@@ -24,7 +24,7 @@ from fastnn.kernels.layout import (
 from fastnn.kernels.optimizers import update
 from fastnn.kernels.parts import dereference, part
 from fastnn.kernels.simd import block_prefetch, panel_rows
-from fastnn.kernels.state import N_SHARDS, OWN, ROW_SCALE, SOLVER, SUM_NUMBERS
+from fastnn.kernels.state import N_SHARDS, OWN, REPLICA, ROW_SCALE, SOLVER, SUM_NUMBERS
 
 # Parameters that are asked for at once, at most: more would push each other, and the rows, out of L1.
 ASKED_BYTES, LINE_BYTES = 64 * 1024, 64
@@ -150,17 +150,19 @@ def update_range(model, moments, control, first, last, hyper, shard, window, ori
 def update_chunks(given, rank, shard, first, last):
     """One step on first <= chunk < last; the squares of their weights are kept for the reported loss.
 
-    With shard OWN, from what `add_gradients` has left in the window for just these chunks.
+    With shard OWN, from what `add_gradients` has left in the window for just these chunks; with REPLICA, in
+    parameters of the thread's own, so that several threads do the same at a time.
     """
     model, moments, _, work, control = dereference(given)
     window, origin = work.windows[rank], start_of(model.layers, control.chunks[first])
+    squares = control.squares[rank if shard == REPLICA else 0]
     for index in range(first, last):
         chunk = control.chunks[index]
         layer = model.layers[chunk[CHUNK_LAYER]]
         begin = start_of(model.layers, chunk)
         # Rows of padding have no gradient, and nothing to learn.
         end = layer[WEIGHTS_AT] + min(chunk[CHUNK_LAST], layer[INPUTS]) * layer[LD]
-        control.squares[index] = update_range(
+        squares[index] = update_range(
             model, moments, control, begin, end, moments.hyper[0], shard, window, origin
         )
         if chunk[CHUNK_HAS_BIAS]:

@@ -77,9 +77,9 @@ def single_sample(model, moments, data, work, control):
     forward_sample(model, tile, work.inputs, model.params.dtype.type(1))
     reals[BATCH_LOSS] = reals[BATCH_WEIGHT] * output_sample(model, tile, data.y[row], one)
     if learns_at_once(solver):
-        for chunk in range(control.squares.size):
-            control.squares[chunk] = 0.0
-        control.squares[0] = learn(solver, model, moments, tile, work.inputs, one)
+        for chunk in range(len(control.chunks)):
+            control.squares[0, chunk] = 0.0
+        control.squares[0, 0] = learn(solver, model, moments, tile, work.inputs, one)
     else:
         backward_sample(model, tile, work.inputs, moments.gradients[0])
     reals[SQUARES] = -1.0

@@ -131,8 +131,8 @@ def end_batch(control):
     """Add the batch to the epoch's loss: mean loss before the update, L2 term included, times its rows."""
     ints, reals = control.ints, control.reals
     squares = 0.0
-    for chunk in range(control.squares.size):
-        squares += control.squares[chunk]
+    for chunk in range(len(control.chunks)):
+        squares += control.squares[0, chunk]
     stop = min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
     loss = reals[LOSS_SCALE] * reals[BATCH_LOSS] + 0.5 * reals[ALPHA] * squares
     reals[EPOCH_LOSS] += loss / reals[BATCH_WEIGHT] * (stop - ints[CURSOR])

@@ -64,8 +64,9 @@ import numpy as np
 FORWARD_AND_BACK, GRADIENTS, UPDATES, PHASES = range(4)
 # Parameters whose shards are added at once: the sum stays in L1 until it is used.
 SUM_NUMBERS = 4096
-# In place of a shard: the gradient lies in the thread's window.
-OWN = -1
+# In place of a shard: the gradient lies in the thread's window; or all shards are added, for a thread that has
+# parameters and moments of its own.
+OWN, REPLICA = -1, -2
 LOSS, SCORE = range(2)
 RUNNING, AWAITS_SCORE, EPOCHS_DONE, STOPPED_IMPROVING, RATE_TOO_SMALL, DIVERGED = range(6)
 SMALLEST_RATE = 1e-6  # of the adaptive schedule
@@ -80,7 +81,7 @@ class Control(NamedTuple):
     loss_curve: np.ndarray  # (n,) float64, of the last n epochs: epoch e at e modulo n
     key: np.ndarray  # (625,) uint32, Mersenne Twister state
     chunks: np.ndarray  # (C, CHUNK_FIELDS) int64
-    squares: np.ndarray  # (C,) float64: sum of squared weights in each chunk
+    squares: np.ndarray  # (threads, C or more) float64: sum of squared weights in each chunk, in row 0
     shard_losses: np.ndarray  # (shards,) float64
     barrier: np.ndarray  # where threads meet (meeting.py)
     taken: np.ndarray  # (PHASES, threads, BARRIER_SIZE): how much of each thread's share is taken
@@ -93,6 +94,7 @@ class Moments(NamedTuple):
     first: np.ndarray  # (P,), or (0,) where the solver has none
     second: np.ndarray  # (P,), or (0,)
     hyper: np.ndarray  # (2, N_HYPER) of the step at hand, for weights and biases
+    replicas: np.ndarray  # (threads - 1, 3, P or more): parameters and moments of ranks above 0, or (0, 3, 0)
 
 
 class Inputs(NamedTuple):
