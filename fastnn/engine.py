@@ -34,9 +34,6 @@ PREDICT_WORK_PER_THREAD = 1.2e7
 # Looks at a barrier (0.3 us each) before a thread counts as late: 1 ms, or its share of a step at 20 GFLOP/s.
 LONG_WAIT, WORK_PER_LOOK = 3000, 6000.0
 PREDICT_ROWS = 256
-# Two threads both keep parameters up to here, and their moments, where no more shards are to be added
-# (kernels/loops.py): with 8 shards of 64-100-10, 1.01 in place of 0.94.
-REPLICATED_BYTES, REPLICATED_SHARDS = 128 * 1024, 4
 # Of all fits of the process, one after the other or side by side.
 taken_cores = TakenCores()
 # What a dense table has in place of CSR arrays.
@@ -206,8 +203,8 @@ class Session:
         windows = batch_rows > 1
         self.work = make_work(layout, sizes[-1], dtype, self.n_threads, tiles, windows=windows)
         page, replicas = PAGE_BYTES // dtype.itemsize, (0, 3, 0)
-        small = params.nbytes <= REPLICATED_BYTES and 1 < shards <= REPLICATED_SHARDS
-        if small and self.n_threads == 2:
+        small = params.nbytes <= kernels.layout.REPLICATED_BYTES
+        if small and 1 < shards <= kernels.layout.REPLICATED_SHARDS and self.n_threads == 2:
             # A row, and a quarter of a page: moments begin in the quarters that they have anyway.
             replicas = 1, 3, -(-params.size // page) * page + page // 4
         self.replicas = aligned_zeros(replicas, dtype, PARAMETERS)

@@ -37,6 +37,13 @@ CHUNK_NUMBERS = 1024  # a smaller chunk is not worth its call
 WINDOW_NUMBERS = 16384  # gradients of a run of chunks stay in L2, beside their parameters and moments
 MAX_SHARDS = 8
 SHARD_ROWS = 64
+# Two threads both keep parameters up to here, and their moments (loops.py), where no more shards are to be
+# added: with 8 shards of 64-100-10, 1.01 in place of 0.94. Where there is enough to do for two, such a network
+# has a batch of SHARD_ROWS cut in two already. Against a shared tile, with two threads and with one: 64-100-10
+# with 64 rows 0.84 and 1.06, with 128 rows 0.81 and 1.03; with 32 rows it would be 1.08 and 1.25 (in turn;
+# docs/engine.md).
+REPLICATED_BYTES, REPLICATED_SHARDS = 128 * 1024, 4
+SHARED_WORK = 1e6  # operations of a step from which on two threads pay (engine.py)
 SHARD_TILE_BYTES = 192 * 1024  # a thread's tile stays in its L2 cache together with a small network
 SHARED_TILE_BYTES = 8 * 1024 * 1024  # a tile that all threads share stays in L3
 
@@ -124,13 +131,16 @@ def make_layout(sizes, dtype, batch_rows):
     """Layout for layer sizes (inputs, ..., outputs), a NumPy dtype and batches of `batch_rows` rows.
 
     A batch is cut into shards with gradients of their own where they are cheap: where the network has fewer
-    numbers than the shard's activations. Otherwise all threads share one tile and each computes a part of the
-    gradient.
+    numbers than the shard's activations, or is so small that two threads may both update it. Otherwise all
+    threads share one tile and each computes a part of the gradient.
     """
     lanes = vector_lanes(dtype)
     table, n_parameters = parameter_table(sizes, lanes)
     panel_rows, numbers = PANEL_VECTORS * lanes, row_numbers(table)
     shards = min(batch_rows // SHARD_ROWS, batch_rows * numbers // (4 * n_parameters), MAX_SHARDS)
+    small = n_parameters * dtype.itemsize <= REPLICATED_BYTES
+    if small and batch_rows >= SHARD_ROWS and 6 * batch_rows * n_parameters >= SHARED_WORK:
+        shards = max(2, shards)
     panel_bytes = panel_rows * numbers * dtype.itemsize
     if shards > 1:
         shard_rows = round_up(-(-batch_rows // shards), lanes)

@@ -64,8 +64,8 @@ import numpy as np
 FORWARD_AND_BACK, GRADIENTS, UPDATES, PHASES = range(4)
 # Parameters whose shards are added at once: the sum stays in L1 until it is used.
 SUM_NUMBERS = 4096
-# In place of a shard: the gradient lies in the thread's window; or all shards are added, for a thread that has
-# parameters and moments of its own.
+# In place of a shard: the gradient lies in the thread's window; or all shards are added, for parameters and
+# moments of the thread's own.
 OWN, REPLICA = -1, -2
 LOSS, SCORE = range(2)
 RUNNING, AWAITS_SCORE, EPOCHS_DONE, STOPPED_IMPROVING, RATE_TOO_SMALL, DIVERGED = range(6)
