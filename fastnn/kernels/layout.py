@@ -38,10 +38,10 @@ WINDOW_NUMBERS = 16384  # gradients of a run of chunks stay in L2, beside their 
 MAX_SHARDS = 8
 SHARD_ROWS = 64
 # Two threads both keep parameters up to here, and their moments (loops.py), where no more shards are to be
-# added: with 8 shards of 64-100-10, 1.01 in place of 0.94. Where there is enough to do for two, such a network
-# has a batch of SHARD_ROWS cut in two already. Against a shared tile, with two threads and with one: 64-100-10
-# with 64 rows 0.84 and 1.06, with 128 rows 0.81 and 1.03; with 32 rows it would be 1.08 and 1.25 (in turn;
-# docs/engine.md).
+# added: with 8 shards of 64-100-10, 1.01 in place of 0.94. Where there is enough to do for two, such a
+# network has a batch of SHARD_ROWS cut in two already. Against a shared tile, with two threads and with one:
+# 64-100-10 with 64 rows 0.84 and 1.06, with 128 rows 0.81 and 1.03; with 32 rows it would be 1.08 and 1.25
+# (in turn; docs/engine.md).
 REPLICATED_BYTES, REPLICATED_SHARDS = 128 * 1024, 4
 SHARED_WORK = 1e6  # operations of a step from which on two threads pay (engine.py)
 SHARD_TILE_BYTES = 192 * 1024  # a thread's tile stays in its L2 cache together with a small network
