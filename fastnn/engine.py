@@ -14,18 +14,19 @@ from fastnn import kernels
 from fastnn.threads import TakenCores, usable_threads
 
 ALIGNMENT = 64  # bytes: no vector crosses a cache line
-# Vectors of P numbers that a step walks through side by side begin in different quarters of a page. A CPU
-# compares the last 12 bits of addresses first, and lets a load wait for a store 64 or 128 bytes before it in
-# another page: where chance had laid them so, in one process of ten, Adam took 1.1 to 2.4 times as long with
-# AVX-512 (benchmarks/micro/placement.py).
+# Vectors that a step walks through side by side begin in different quarters of a page; in a window, gradients
+# lie where its first chunk begins. A CPU compares the last 12 bits of addresses first, and lets a load wait
+# for a store 64 or 128 bytes before it in another page: where chance had laid them so, in one process of ten,
+# Adam took 1.1 to 2.4 times as long with AVX-512 (benchmarks/micro/pages.py).
 PAGE_BYTES = 4096
 PARAMETERS, FIRST, SECOND, GRADIENT = range(4)
 # Floating point operations that take as long as one more thread delays a step. Work W on n threads takes
-# W / n + c n, the least at n = sqrt(W / c): two threads from 1e6 on (benchmarks/micro/threads.py).
+# W / n + c n, the least at n = sqrt(W / c): two threads from 4 c on (benchmarks/micro/threads.py), which
+# layout.py knows too.
 STEP_WORK_PER_THREAD = 2.5e5
 # Where threads share a tile, they meet more often, and each fetches the parameters that the others have
-# changed: what that takes for one parameter. 64-100-10 with 64 rows 32 us, and 44 with two threads; 30-50-2
-# 12 and 20 (benchmarks/micro/threads.py).
+# changed: what that takes for one parameter. Before they had shards, 64-100-10 with 64 rows took 32 us, and
+# 44 with two threads; 30-50-2 12 and 20.
 SHARED_WORK_PER_THREAD, WORK_PER_PARAMETER = 5e5, 200.0
 # Of a call: to wake a team takes 0.1 to 0.3 ms (benchmarks/micro/barrier.py).
 CALL_WORK_PER_THREAD = 2e7
@@ -203,8 +204,7 @@ class Session:
         windows = batch_rows > 1
         self.work = make_work(layout, sizes[-1], dtype, self.n_threads, tiles, windows=windows)
         page, replicas = PAGE_BYTES // dtype.itemsize, (0, 3, 0)
-        small = params.nbytes <= kernels.layout.REPLICATED_BYTES
-        if small and 1 < shards <= kernels.layout.REPLICATED_SHARDS and self.n_threads == 2:
+        if layout.replicates and self.n_threads == 2:
             # A row, and a quarter of a page: moments begin in the quarters that they have anyway.
             replicas = 1, 3, -(-params.size // page) * page + page // 4
         self.replicas = aligned_zeros(replicas, dtype, PARAMETERS)

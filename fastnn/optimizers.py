@@ -1,7 +1,6 @@
 """Which steps are taken: the settings of an optimizer. Applying them is the trainer's work (training.py)."""
 
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 
@@ -69,8 +68,3 @@ class Adam:
     @property
     def code(self) -> int:
         return codes.ADAM
-
-    @property
-    def unit_of_first(self) -> float:
-        """What the engine keeps in place of 1 for the mean of gradients (kernels/optimizers.py)."""
-        return sqrt(1 - self.beta_2) / (1 - self.beta_1)

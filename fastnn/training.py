@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import sqrt
 from numbers import Integral
 from typing import Any
 
@@ -138,7 +139,9 @@ class Trainer:
         if isinstance(optimizer, Adam):
             rest = optimizer.beta_1, optimizer.beta_2, optimizer.epsilon
             self._reals[[state.BETA_1, state.BETA_2, state.EPSILON]] = rest
+            self._reals[state.UNIT_OF_FIRST] = sqrt(1 - optimizer.beta_2) / (1 - optimizer.beta_1)
         else:
+            self._reals[state.UNIT_OF_FIRST] = 1.0
             self._reals[[state.BETA_1, state.POWER_T]] = optimizer.momentum, optimizer.power_t
             self._ints[state.SCHEDULE] = codes.SCHEDULES[optimizer.schedule]
         shape, dtype = self.network.parameters.shape, self.network.dtype

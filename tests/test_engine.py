@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from fastnn import SGD, Adam, Architecture, Network, Trainer
+from fastnn.engine import Session
 
 WORK = textwrap.dedent("""
     import json, sys
@@ -101,7 +102,7 @@ def test_moments_of_idle_weights_end_at_zero():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("copied", [False, True])
 def test_what_a_step_walks_through_begins_in_different_quarters_of_a_page(dtype, copied):
-    """A load waits for a store that lies just before it in another page (benchmarks/micro/placement.py)."""
+    """A load waits for a store that lies just before it in another page (benchmarks/micro/pages.py)."""
     network = Network.initialize(Architecture((3, 40, 1)), seed=0, dtype=dtype)
     network = pickle.loads(pickle.dumps(network.copy())) if copied else network
     trainer = Trainer(network, Adam(), batch_size=10, random_state=0)
@@ -109,3 +110,9 @@ def test_what_a_step_walks_through_begins_in_different_quarters_of_a_page(dtype,
     session = trainer._session
     vectors = network.parameters, trainer.first, trainer.second, session.gradients, session.work.windows
     assert [vector.ctypes.data % 4096 for vector in vectors] == [0, 1024, 2048, 3072, 3072]
+
+
+def test_what_a_second_thread_keeps_begins_in_the_same_quarters():
+    network = Network.initialize(Architecture((10, 33, 3)), seed=0)
+    session = Session((10, 33, 3), network.architecture.codes, network.parameters, 150, n_threads=2)
+    assert [vector.ctypes.data % 4096 for vector in session.replicas[0]] == [0, 1024, 2048]

@@ -177,6 +177,17 @@ def test_online_learning_goes_on_after_a_pickle_as_if_nothing_had_happened(kind,
     assert (model.t_, model.loss_curve_) == (twin.t_, twin.loss_curve_)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pickle_keeps_the_mean_of_gradients_when_betas_are_set(kind):
+    classes = {"classes": [0, 1, 2]} if kind is MLPClassifier else {}
+    model = small(kind).partial_fit(*IRIS, **classes)
+    means = [np.array(mean) for mean in model.to_sklearn()._optimizer.ms]
+    assert all(np.abs(mean).max() > 0 for mean in means)
+    twin = pickle.loads(pickle.dumps(model.set_params(beta_1=0.99, beta_2=0.9)))
+    for mean, kept in zip(means, twin.to_sklearn()._optimizer.ms, strict=True):
+        np.testing.assert_allclose(kept, mean, rtol=1e-6)
+
+
 @UNCONVERGED
 @pytest.mark.parametrize("kind", KINDS)
 def test_set_params_after_fit_leaves_predictions_alone(kind):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cases import DTYPES, ROWS, WIDTHS
 
+from fastnn.engine import STEP_WORK_PER_THREAD
 from fastnn.kernels import layout
 from fastnn.kernels.layout import (
     BIAS_AT,
@@ -134,6 +135,21 @@ def test_shards_cover_the_batch_and_are_few():
         assert 1 <= shards <= layout.MAX_SHARDS
         # Whole vectors of rows, or the whole batch.
         assert plan.shard_rows % (plan.panel_rows // layout.PANEL_VECTORS) == 0
+
+
+def test_small_networks_have_two_shards_where_two_threads_pay_and_more_do_not():
+    assert layout.TWO_THREADS_WORK == 4 * STEP_WORK_PER_THREAD
+    for sizes, batch, shards, replicates in [
+        ((64, 100, 10), 32, 1, False),  # 16 rows for each
+        ((64, 100, 10), 64, 2, True),
+        ((64, 100, 10), 200, 2, True),
+        ((64, 100, 10), 1797, 8, False),  # many to be added
+        ((4, 8, 2), 64, 1, False),  # little to do
+        ((784, 32, 10), 200, 1, False),  # enough for more than two
+        ((784, 256, 128, 10), 64, 1, False),  # large
+    ]:
+        plan = make_layout(sizes, np.dtype(np.float32), batch)
+        assert (-(-batch // plan.shard_rows), plan.replicates) == (shards, replicates)
 
 
 def test_tiles_are_no_larger_than_their_shard():

@@ -23,6 +23,7 @@ from fastnn.kernels.state import (
     ROW_SCALE,
     SOLVER,
     STEP,
+    UNIT_OF_FIRST,
 )
 
 SOLVERS = [SGD, MOMENTUM, NESTEROV, ADAM]
@@ -37,6 +38,7 @@ def hyper_of(solver, step, dtype):
     ints[[SOLVER, STEP]] = solver, step
     reals[[RATE, RATE_INIT, BATCH_WEIGHT, PENALTY]] = LEARNING_RATE, LEARNING_RATE, BATCH, ALPHA
     reals[[BETA_1, BETA_2, EPSILON]] = (*BETAS, 1e-8) if solver == ADAM else (MOMENTUM_FACTOR, 0, 0)
+    reals[UNIT_OF_FIRST] = unit_of_first(solver)
     values = np.zeros((2, hyper.N_HYPER), dtype)
     set_hyper(ints, reals, values)
     return values, reals[ROW_SCALE]
@@ -45,8 +47,11 @@ def hyper_of(solver, step, dtype):
 def as_kept(solver, state):
     """The oracle's (params, first, second) as the engine keeps them."""
     params, first, second = state
-    unit = Adam(beta_1=BETAS[0], beta_2=BETAS[1]).unit_of_first if solver == ADAM else 1
-    return params, unit * first, second
+    return params, unit_of_first(solver) * first, second
+
+
+def unit_of_first(solver):
+    return np.sqrt(1 - BETAS[1]) / (1 - BETAS[0]) if solver == ADAM else 1
 
 
 def reference_step(solver, state, gradient, step):

@@ -154,6 +154,16 @@ def test_a_model_for_scikit_learn_goes_on_as_ours_does(ours, original, parameter
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(("fitted", "now"), [("adam", "sgd"), ("adam", "lbfgs"), ("sgd", "adam")])
+@pytest.mark.parametrize(("ours", "original"), KINDS)
+def test_a_model_whose_solver_was_changed_is_converted(ours, original, fitted, now):
+    parameters, target = task(ours, {"solver": fitted})
+    theirs = original(random_state=1, **parameters).fit(X, target).set_params(solver=now)
+    mine = ours.from_sklearn(theirs)
+    np.testing.assert_allclose(mine.predict(X), theirs.predict(X), rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(("ours", "original"), KINDS)
 def test_there_and_back_is_the_same_model(ours, original):
     mine = ours(hidden_layer_sizes=(6,), max_iter=5, random_state=0, early_stopping=True).fit(X, y)

@@ -216,12 +216,20 @@ def test_two_threads_keep_small_networks_of_their_own_where_shards_are_few(dtype
 
 
 @pytest.mark.parametrize("optimizer", [SGD(0.01), SGD(0.01, momentum=0.9), Adam()])
-def test_what_two_threads_keep_is_the_same(optimizer):
+def test_what_two_threads_keep_is_the_same_and_begins_with_what_there_is(optimizer, monkeypatch):
+    # Nobody is late: who goes home keeps what it had.
+    monkeypatch.setattr(engine, "LONG_WAIT", 1 << 60)
+    monkeypatch.setattr(engine, "taken_cores", TakenCores())
     sizes, batch = FEW_SHARDS
     network = classifier(sizes=sizes)
     X, y = draw_data(network, 2 * batch + 77)
-    trainer = Trainer(network, optimizer, batch_size=batch, random_state=0, n_threads=2)
-    trainer.run(X, y, epochs=3)
+    settings = {"batch_size": batch, "random_state": 0}
+    alone = Trainer(network.copy(), optimizer, n_threads=1, **settings)
+    trainer = Trainer(network, optimizer, n_threads=2, **settings)
+    for each in (alone, trainer):
+        for _ in range(3):
+            each.run(X, y, epochs=3)
+    np.testing.assert_array_equal(network.parameters, alone.network.parameters)
     replicas = trainer._session.replicas[0]
     for vector, replica in zip((network.parameters, trainer.first, trainer.second), replicas, strict=True):
         np.testing.assert_array_equal(replica[: vector.size], vector)

@@ -88,15 +88,15 @@ def _process(model: BaseMLP, optimizer: Any) -> Process:
     process = Process(model, model._network)
     process.go_on(model)
     process.set_step(getattr(optimizer, "t", 0), optimizer.learning_rate)
-    if isinstance(process.optimizer, Adam):
-        means = [process.optimizer.unit_of_first * mean for mean in optimizer.ms]
-        pairs = [(process.first, means), (process.second, optimizer.vs)]
+    if isinstance(optimizer, AdamOptimizer):
+        pairs = [(process.first, optimizer.ms), (process.second, optimizer.vs)]
     else:
         pairs = [(process.first, optimizer.velocities)]
     for vector, parts in pairs:
         if vector.size:
             for view, part in zip(process.layers(vector), parts, strict=True):
                 view[...] = part
+    process.first *= process.unit_of_first
     return process
 
 
@@ -105,7 +105,7 @@ def _optimizer(model: BaseMLP, process: Process, parts: list[Any]) -> Any:
     if isinstance(process.optimizer, Adam):
         adam = AdamOptimizer(parts, model.learning_rate_init, model.beta_1, model.beta_2, model.epsilon)
         adam.t = process.step
-        adam.ms = [part / process.optimizer.unit_of_first for part in process.layers(process.first)]
+        adam.ms = [part / process.unit_of_first for part in process.layers(process.first)]
         adam.vs = [np.array(part) for part in process.layers(process.second)]
         adam.learning_rate = process.learning_rate
         return adam

@@ -75,12 +75,20 @@ class Process(Trainer):
         self._ints[kernels.state.STEP] = step
         self._reals[kernels.state.RATE] = learning_rate
 
+    @property
+    def unit_of_first(self) -> float:
+        """What `first` is multiplied by."""
+        return float(self._reals[kernels.state.UNIT_OF_FIRST])
+
     def saved(self) -> dict[str, Any]:
-        """Counters, levels and moments without this machine's padding: what a pickle needs to go on."""
+        """Counters, levels and moments as they are, without this machine's padding: what a pickle needs to go
+        on.
+        """
         state = kernels.state
         return {
             "counters": {name: int(self._ints[getattr(state, name)]) for name in _COUNTERS},
             "levels": {name: float(self._reals[getattr(state, name)]) for name in _LEVELS},
+            "unit_of_first": self.unit_of_first,
             "moments": [[np.array(part) for part in self.layers(vector)] for vector in self._moments()],
         }
 
@@ -94,6 +102,9 @@ class Process(Trainer):
         for vector, parts in zip(self._moments(), saved["moments"], strict=True):
             for view, part in zip(self.layers(vector), parts, strict=True):
                 view[...] = part
+        # Nothing else keeps the bits; other betas, set since then, come with another unit.
+        if saved["unit_of_first"] != self.unit_of_first:
+            self.first *= self.unit_of_first / saved["unit_of_first"]
 
     def layers(self, vector: Any) -> list[Any]:
         """Views (inputs, outputs) and (outputs,) of a moment, in the order of `coefs_ + intercepts_`."""

@@ -31,7 +31,8 @@ from fastnn.kernels.simd import (
 # 512 bits are no faster, and 8 leave no rest (a trial; docs/engine.md).
 HIGH = 8 if VECTOR_BITS == 512 else 6
 # Rows below each other where vectors run along the outputs: 8 x 2 or 4 x 2 sums. With 512 bits, the last 4
-# rows by themselves: 64-100-10 with 2 to 4 rows 0.90 to 0.93, with 12 rows 0.93 (in turn).
+# rows by themselves: 64-100-10 with 2 to 4 rows 0.90 to 0.93, with 12 rows 0.93 (in turn). With fewer, both
+# are the same.
 FEW, FEWEST = 8 if VECTOR_BITS == 512 else 4, 4
 # A piece of the weights that serves all panels while it is in L2: inputs, so few that those of a panel stay
 # in L1, and outputs, a multiple of HIGH and of the lanes (benchmarks/micro/dense.py; docs/engine.md).

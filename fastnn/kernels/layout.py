@@ -38,12 +38,14 @@ WINDOW_NUMBERS = 16384  # gradients of a run of chunks stay in L2, beside their 
 MAX_SHARDS = 8
 SHARD_ROWS = 64
 # Two threads both keep parameters up to here, and their moments (loops.py), where no more shards are to be
-# added: with 8 shards of 64-100-10, 1.01 in place of 0.94. Where there is enough to do for two, such a
-# network has a batch of SHARD_ROWS cut in two already. Against a shared tile, with two threads and with one:
-# 64-100-10 with 64 rows 0.84 and 1.06, with 128 rows 0.81 and 1.03; with 32 rows it would be 1.08 and 1.25
-# (in turn; docs/engine.md).
+# added: with 8 shards of 64-100-10, 1.01 in place of 0.94. Where a step has enough to do for two, and not for
+# five, such a network has a batch of SHARD_ROWS cut in two already. Against a shared tile, with two threads
+# and with one: 64-100-10 with 64 rows 0.84 and 1.06, with 128 rows 0.81 and 1.03; with 32 rows it would be
+# 1.08 and 1.25 (in turn; docs/engine.md).
 REPLICATED_BYTES, REPLICATED_SHARDS = 128 * 1024, 4
-SHARED_WORK = 1e6  # operations of a step from which on two threads pay (engine.py)
+# Floating point operations of a step from which on two threads pay (engine.py), and from which on more than
+# four would share a tile, if there are so many: what two replicas save is less than that.
+TWO_THREADS_WORK, MORE_THREADS_WORK = 1e6, 1e7
 SHARD_TILE_BYTES = 192 * 1024  # a thread's tile stays in its L2 cache together with a small network
 SHARED_TILE_BYTES = 8 * 1024 * 1024  # a tile that all threads share stays in L3
 
@@ -58,6 +60,7 @@ class Layout(NamedTuple):
     tile_panels: int
     tile_numbers: int  # size of a tile of activations, deltas and transposed deltas
     shard_rows: int  # most rows of a shard, each with a gradient of its own; a batch where tiles are shared
+    replicates: bool  # whether two threads both keep the parameters
     window_numbers: int  # room for the gradients of a run of chunks
     window_chunks: int  # how many chunks it takes at least
 
@@ -138,8 +141,8 @@ def make_layout(sizes, dtype, batch_rows):
     table, n_parameters = parameter_table(sizes, lanes)
     panel_rows, numbers = PANEL_VECTORS * lanes, row_numbers(table)
     shards = min(batch_rows // SHARD_ROWS, batch_rows * numbers // (4 * n_parameters), MAX_SHARDS)
-    small = n_parameters * dtype.itemsize <= REPLICATED_BYTES
-    if small and batch_rows >= SHARD_ROWS and 6 * batch_rows * n_parameters >= SHARED_WORK:
+    small, work = n_parameters * dtype.itemsize <= REPLICATED_BYTES, 6 * batch_rows * n_parameters
+    if small and batch_rows >= SHARD_ROWS and TWO_THREADS_WORK <= work < MORE_THREADS_WORK:
         shards = max(2, shards)
     panel_bytes = panel_rows * numbers * dtype.itemsize
     if shards > 1:
@@ -153,5 +156,6 @@ def make_layout(sizes, dtype, batch_rows):
     heights = chunks[:, CHUNK_LAST] - chunks[:, CHUNK_FIRST] + chunks[:, CHUNK_HAS_BIAS]
     largest = int((heights * table[chunks[:, CHUNK_LAYER], LD]).max())
     window = max(WINDOW_NUMBERS, largest)
-    tile = panel_rows, tile_panels, tile_numbers, shard_rows
+    replicates = small and 1 < -(-batch_rows // shard_rows) <= REPLICATED_SHARDS
+    tile = panel_rows, tile_panels, tile_numbers, shard_rows, replicates
     return Layout(table, chunks, n_parameters, *tile, window, window // largest)

@@ -91,6 +91,14 @@ def unit_of(total, n_threads):
     return total if n_threads == 1 else max(1, total // (n_threads * RUNS_OF_SHARE))
 
 
+@kernel(exact=True)
+def add_losses(total, losses, panels):
+    """total + losses[0] + losses[1] + ... of so many panels, in this order, wherever it is compiled."""
+    for panel in range(panels):
+        total += losses[panel]
+    return total
+
+
 @kernel
 def count_tiles(n_rows, rows, tile_panels):
     """Tiles of at most `tile_panels` panels of `rows` rows that n_rows rows fill."""
@@ -115,8 +123,7 @@ def shard_gradient(rank, shard, references, work, control, first, last):
         begin, count, panels = tile_at(first, last, rows, tile, tiles)
         pass_forward(net, rank, rank, begin, count, 0, panels, True)
         pass_back(everything, rank, rank, begin, count, 0, panels)
-        for panel in range(panels):
-            total += losses[panel]
+        total = add_losses(total, losses, panels)
         add_gradients(everything, rank, rank, shard, begin, count, 0, n_chunks, tile == 0)
     return total
 
@@ -144,8 +151,7 @@ def shared_gradient(rank, n_threads, references, work, control, first, last, at_
         meet(control, n_threads)
         if rank == 0:
             reset_phase(control, FORWARD_AND_BACK, n_threads)
-            for panel in range(panels):
-                control.reals[BATCH_LOSS] += losses[panel]
+            control.reals[BATCH_LOSS] = add_losses(control.reals[BATCH_LOSS], losses, panels)
         unit, learns = unit_of(n_chunks, n_threads), at_once and tiles == 1
         if learns:
             unit = min(unit, control.ints[WINDOW_CHUNKS])
@@ -194,7 +200,7 @@ def batch_gradient(rank, n_threads, references, params, work, control, at_once, 
 
 
 @kernel
-def copy(source, target):
+def replicate(source, target):
     """target[i] = source[i]."""
     for i in range(source.size):
         target[i] = source[i]
@@ -236,16 +242,16 @@ def train(rank, n_threads, model, moments, data, work, control):
         params = moments.replicas[rank - 1, 0, : params.size]
         first = moments.replicas[rank - 1, 1, : first.size]
         second = moments.replicas[rank - 1, 2, : second.size]
-        copy(model.params, params)
-        copy(moments.first, first)
-        copy(moments.second, second)
+        replicate(model.params, params)
+        replicate(moments.first, first)
+        replicate(moments.second, second)
     own_model = Model(model.layers, model.codes, params, model.zeros)
     own_moments = Moments(moments.gradients, first, second, moments.hyper, moments.replicas)
     net = reference((own_model, data, work))
     everything = reference((own_model, own_moments, data, work, control))
     # A sparse gradient of the first layer can't be had chunk by chunk; one that is asked for is wanted whole.
     at_once = control.ints[SOLVER] != GRADIENT_ONLY and not multiplied_as_is(data.table)
-    before = flush_subnormals()
+    references, before = (net, everything), flush_subnormals()
     while True:
         if rank == 0:
             begin_batch(data, moments, control)
@@ -256,7 +262,6 @@ def train(rank, n_threads, model, moments, data, work, control):
         n_threads = control.ints[TEAM]
         if control.ints[GO] == 0 or rank >= n_threads:
             break
-        references = net, everything
         if not batch_gradient(rank, n_threads, references, params, work, control, at_once, replicates):
             update_all(rank, n_threads, everything, control, replicates)
         meet(control, n_threads)

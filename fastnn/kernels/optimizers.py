@@ -44,7 +44,7 @@ def adam_rule(value, gradient, first, second, h):
     (1 - b1^t).  (Kingma & Ba, 2015, section 2)
 
     Every operation counts: gradient and decay come times UNIT = sqrt(1 - b2), so v takes two; `first` is
-    m UNIT / (1 - b1), so m takes one, and the rate carries the rest (docs/engine.md).
+    m UNIT / (1 - b1), so m takes one, and the rate is divided by the same (docs/engine.md).
     """
     g = gradient + h[DECAY] * value
     first = h[BETA_1] * first + g

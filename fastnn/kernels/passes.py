@@ -100,7 +100,8 @@ def add_gradients(given, tile, rank, shard, begin, n_rows, first, last, fresh):
 @kernel
 def ask_for(params):
     """Asks for all parameters (P,) at once, half of which another core has just changed: one by one, where
-    they are needed, each costs a wait. 64-100-10 with 200 rows and two threads: 0.90 (in turn).
+    they are needed, each costs a wait. 64-100-10 with 200 rows and two threads, before they had parameters of
+    their own: 0.90 (in turn).
     """
     if params.size * params.itemsize <= ASKED_BYTES:
         for at in range(0, params.size, LINE_BYTES // params.itemsize):
@@ -127,7 +128,8 @@ def update_range(model, moments, control, first, last, hyper, shard, window, ori
     the step, with shard OWN, whose gradient from `origin` on lies in the window.
 
     The sum is the thread's own: in the first shard's place it would be written to lines that another core has
-    written, and will again. 64-100-10 with 200 rows and two threads: 0.95 to 0.97 (in turn).
+    written, and will again. 64-100-10 with 200 rows and two threads, when each updated half: 0.95 to 0.97 (in
+    turn).
     """
     solver, n_shards, squares = control.ints[SOLVER], control.ints[N_SHARDS], 0.0
     params, m, v = model.params, moments.first, moments.second
@@ -151,7 +153,7 @@ def update_chunks(given, rank, shard, first, last):
     """One step on first <= chunk < last; the squares of their weights are kept for the reported loss.
 
     With shard OWN, from what `add_gradients` has left in the window for just these chunks; with REPLICA, in
-    parameters of the thread's own, so that several threads do the same at a time.
+    parameters of the thread's own: others do the same, and keep their squares in rows of their own.
     """
     model, moments, _, work, control = dereference(given)
     window, origin = work.windows[rank], start_of(model.layers, control.chunks[first])

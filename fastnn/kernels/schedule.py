@@ -53,6 +53,7 @@ from fastnn.kernels.state import (
     STEP,
     STOPPED_IMPROVING,
     TOL,
+    UNIT_OF_FIRST,
 )
 
 # The root of the least normal number: beside a smaller epsilon, a second moment that has become 0 would make
@@ -109,15 +110,14 @@ def set_hyper(ints, reals, values):
     """Hyper-parameters of this step, cast to the dtype of the parameters: values[0] for weights, values[1]
     for biases.
     """
-    unit, rate, least = 1.0, reals[RATE], float(number(values[0, 0], LEAST_EPSILON))
+    unit, least = 1.0, float(number(values[0, 0], LEAST_EPSILON))
     if ints[SOLVER] == ADAM:
         correction = sqrt(1.0 - reals[BETA_2] ** ints[STEP]) / (1.0 - reals[BETA_1] ** ints[STEP])
         reals[RATE] = reals[RATE_INIT] * correction
         unit = sqrt(1.0 - reals[BETA_2])
-        rate = reals[RATE] * (1.0 - reals[BETA_1]) / unit
     reals[ROW_SCALE] = unit / reals[BATCH_WEIGHT]
     for row in range(2):
-        values[row, hyper.RATE] = rate
+        values[row, hyper.RATE] = reals[RATE] / reals[UNIT_OF_FIRST]
         values[row, hyper.BETA_1] = reals[BETA_1]
         values[row, hyper.BETA_2] = reals[BETA_2]
         values[row, hyper.UNIT] = unit

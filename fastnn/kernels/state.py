@@ -43,6 +43,7 @@ import numpy as np
     RATE_INIT,
     RATE,
     BETA_1,  # momentum too
+    UNIT_OF_FIRST,  # what `Moments.first` is multiplied by: Adam's saves an operation so (optimizers.py)
     BETA_2,
     EPSILON,
     POWER_T,
@@ -58,7 +59,7 @@ import numpy as np
     SHRINK,  # one sample at a time: weights are SHRINK * what the vector holds
     SQUARES,  # and the sum of squares of what it holds; negative: not known
     N_REALS,
-) = range(18)
+) = range(19)
 
 # Phases of a step, in each of which threads take things from each other's shares when theirs are done.
 FORWARD_AND_BACK, GRADIENTS, UPDATES, PHASES = range(4)
@@ -91,7 +92,7 @@ class Moments(NamedTuple):
     """Flat vectors beside the parameters, in the same layout."""
 
     gradients: np.ndarray  # (shards, P)
-    first: np.ndarray  # (P,), or (0,) where the solver has none
+    first: np.ndarray  # (P,), or (0,) where the solver has none; times UNIT_OF_FIRST
     second: np.ndarray  # (P,), or (0,)
     hyper: np.ndarray  # (2, N_HYPER) of the step at hand, for weights and biases
     replicas: np.ndarray  # (threads - 1, 3, P or more): parameters and moments of ranks above 0, or (0, 3, 0)

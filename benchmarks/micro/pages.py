@@ -1,6 +1,6 @@
 """Adam's step by where its four vectors begin within a page: nanoseconds a vector of the CPU, from L1 and L2.
 
-    python benchmarks/micro/placement.py [float64]
+    python benchmarks/micro/pages.py [float64]
 
 First all vectors at the same place, then each so many bytes after the one before, then anywhere.
 """
