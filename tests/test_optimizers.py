@@ -8,7 +8,7 @@ from cases import DTYPES, READ, WRITTEN, Guarded
 from fastnn import Adam, Architecture, Network, Trainer
 from fastnn.kernels import optimizers as hyper
 from fastnn.kernels.codes import ADAM, GRADIENT_ONLY, MOMENTUM, NESTEROV, SGD
-from fastnn.kernels.layout import round_up, vector_lanes
+from fastnn.kernels.layout import PANEL_VECTORS, round_up, vector_lanes
 from fastnn.kernels.schedule import set_hyper
 from fastnn.kernels.state import ALPHA as PENALTY
 from fastnn.kernels.state import (
@@ -184,3 +184,40 @@ def test_moments_and_padding_of_a_trained_network_stay_in_the_layout(sizes, dtyp
     for moment in (trainer.first, trainer.second):
         assert not moment[~owned].any()
         assert moment[owned].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_adam_by_few_rows_has_the_sum_of_outer_products_as_its_gradient(dtype):
+    lanes = vector_lanes(np.dtype(dtype))
+    height = PANEL_VECTORS * lanes
+    for inputs, vectors in [(4, 1), (8, 2), (12, 5)]:
+        for n_rows in (1, 3, lanes):
+            ld = vectors * lanes
+            rng, shape = np.random.default_rng(inputs), (inputs, ld)
+            start = draw(rng, inputs * ld, dtype)
+            buffers = [Guarded(values, WRITTEN) for values in (start, 0 * start, 0 * start)]
+            state = tuple(buffer.values.astype(float).reshape(shape) for buffer in buffers)
+            for step in range(1, STEPS + 1):
+                # Of one sign a place, so that Adam never divides a rounding error by another.
+                x, delta = np.full((inputs, height), np.nan, dtype), np.full((ld, height), np.nan, dtype)
+                x[:, :n_rows] = rng.uniform(0.5, 1.5, (inputs, n_rows))
+                delta[:, :n_rows] = (
+                    rng.uniform(0.5, 1.5, (ld, n_rows)) * np.where(np.arange(ld) % 2, 1, -1)[:, None]
+                )
+                strips = delta.reshape(vectors, lanes, height).transpose(0, 2, 1)
+                read = [Guarded(values.ravel(), READ) for values in (x, strips)]
+                before, settings = buffers[0].values.astype(float), hyper_of(ADAM, step, dtype)[0][0]
+                arrays = [buffer.values for buffer in (*buffers, *read)]
+                squares = hyper.adam_by_few_rows(*arrays, ld, n_rows, settings)
+                np.testing.assert_allclose(
+                    squares, (before**2).sum(), rtol=(before.size + 1) * float(np.finfo(dtype).eps)
+                )
+                unit = np.sqrt(1 - BETAS[1])
+                gradient = x[:, :n_rows].astype(float) @ delta[:, :n_rows].T.astype(float) / unit
+                state = reference_step(ADAM, state, gradient + ALPHA / BATCH * state[0], step)
+                for buffer in read:
+                    buffer.assert_untouched()
+            tolerance = (n_rows + 10) * STEPS * float(np.finfo(dtype).eps)
+            for buffer, expected in zip(buffers, as_kept(ADAM, state), strict=True):
+                np.testing.assert_allclose(buffer.values, expected.ravel(), rtol=tolerance, atol=tolerance)
+                buffer.assert_guards_untouched()

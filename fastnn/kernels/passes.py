@@ -10,6 +10,7 @@ from fastnn.kernels.backprop import (
     output_loss,
 )
 from fastnn.kernels.codes import GRADIENT_ONLY
+from fastnn.kernels.dense import bias_gradient
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import (
     BIAS_AT,
@@ -19,9 +20,11 @@ from fastnn.kernels.layout import (
     CHUNK_LAYER,
     INPUTS,
     LD,
+    STRIPS_AT,
     WEIGHTS_AT,
+    X_AT,
 )
-from fastnn.kernels.optimizers import update
+from fastnn.kernels.optimizers import adam, adam_by_few_rows, update
 from fastnn.kernels.parts import dereference, part
 from fastnn.kernels.simd import block_prefetch, panel_rows
 from fastnn.kernels.state import N_SHARDS, OWN, REPLICA, ROW_SCALE, SOLVER, SUM_NUMBERS
@@ -95,6 +98,27 @@ def add_gradients(given, tile, rank, shard, begin, n_rows, first, last, fresh):
     for index in range(first, last):
         chunk = control.chunks[index]
         chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows, fresh == 1)
+
+
+@part(*EVERYTHING)
+def learn_from_few(given, rank, n_rows):
+    """Gradients and Adam's step in one, on all chunks, from a finished tile of one panel of n_rows rows."""
+    model, moments, _, work, control = dereference(given)
+    tile, params, bias_gradients = work.tiles[0], model.params, work.windows[rank]
+    m, v = moments.first, moments.second
+    for index in range(len(control.chunks)):
+        chunk = control.chunks[index]
+        layer, begin = model.layers[chunk[CHUNK_LAYER]], start_of(model.layers, chunk)
+        ld, rows = layer[LD], panel_rows(tile)
+        x, deltas = tile[layer[X_AT] + chunk[CHUNK_FIRST] * rows :], tile[layer[STRIPS_AT] :]
+        # Whole blocks of rows, some of which may be padding: 0, and so they stay.
+        end = layer[WEIGHTS_AT] + min(chunk[CHUNK_LAST], (layer[INPUTS] + 3) // 4 * 4) * ld
+        weights = params[begin:end], m[begin:end], v[begin:end]
+        control.squares[0, index] = adam_by_few_rows(*weights, x, deltas, ld, n_rows, moments.hyper[0])
+        if chunk[CHUNK_HAS_BIAS]:
+            at, end, gradient = layer[BIAS_AT], layer[BIAS_AT] + ld, bias_gradients[:ld]
+            bias_gradient(deltas, gradient, ld, n_rows, True)
+            adam(params[at:end], gradient, m[at:end], v[at:end], moments.hyper[1])
 
 
 @kernel
