@@ -167,10 +167,14 @@ def test_adam_first_step_has_size_lr(scale, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 # The second has more chunks than a thread's window takes, rows with a vector of padding, and rows of padding
 # that no gradient is written for.
-@pytest.mark.parametrize("sizes", [(3, 10, 2), (297, 128, 40, 2)])
-def test_moments_and_padding_of_a_trained_network_stay_in_the_layout(sizes, dtype):
+# Batches of 5 rows have gradients and steps in one.
+@pytest.mark.parametrize(
+    ("sizes", "batch_size"),
+    [((3, 10, 2), 20), ((297, 128, 40, 2), 20), ((3, 10, 2), 5), ((30, 50, 17, 2), 5)],
+)
+def test_moments_and_padding_of_a_trained_network_stay_in_the_layout(sizes, batch_size, dtype):
     network = Network.initialize(Architecture(sizes), seed=0, dtype=dtype)
-    trainer = Trainer(network, Adam(), batch_size=20, alpha=0.1, random_state=0)
+    trainer = Trainer(network, Adam(), batch_size=batch_size, alpha=0.1, random_state=0)
     rng = np.random.default_rng(2)
     trainer.run(rng.normal(size=(65, sizes[0])), rng.normal(size=(65, 2)), epochs=3)
     inside = Network.from_arrays(network.architecture, network.weights, network.biases)
