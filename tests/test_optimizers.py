@@ -212,7 +212,7 @@ def test_adam_by_few_rows_has_the_sum_of_outer_products_as_its_gradient(dtype):
                 read = [Guarded(values.ravel(), READ) for values in (x, strips)]
                 before, settings = buffers[0].values.astype(float), hyper_of(ADAM, step, dtype)[0][0]
                 arrays = [buffer.values for buffer in (*buffers, *read)]
-                squares = hyper.adam_by_few_rows(*arrays, ld, n_rows, settings)
+                squares = hyper.adam_by_few_rows(*arrays, (ld, ld), n_rows, settings)
                 np.testing.assert_allclose(
                     squares, (before**2).sum(), rtol=(before.size + 1) * float(np.finfo(dtype).eps)
                 )

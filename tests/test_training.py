@@ -959,3 +959,22 @@ def test_one_row_is_enough():
     for batch_size in ("auto", "full", 1, 10):
         assert Trainer(network, SGD(0.05), batch_size=batch_size).run(X, y, epochs=2) == "max_iter"
     assert network.loss(X, y) < before
+
+
+@pytest.mark.parametrize("sizes", [(3, 2), (6, 2)])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_padding_stays_zero_while_training_diverges(sizes, dtype):
+    network = Network.initialize(Architecture(sizes), seed=0, dtype=dtype)
+    X = np.full((10, sizes[0]), np.finfo(dtype).max / 2, dtype)
+    X[::2] *= -1
+    trainer = Trainer(network, Adam(), batch_size=5, random_state=0)
+    assert trainer.run(X, np.zeros((10, 2), dtype), epochs=5) == "diverged"
+    marked = Network(network.architecture, dtype=dtype)
+    for view in (*marked.weights, *marked.biases):
+        view[...] = 1
+    assert not network.parameters[marked.parameters == 0].any()
+    # So a network that is given other weights learns again.
+    for view in (*network.weights, *network.biases):
+        view[...] = 0.1
+    again = Trainer(network, Adam(), batch_size=5, random_state=0)
+    assert again.run(0 * X, np.zeros((10, 2), dtype), epochs=2) == "max_iter"

@@ -8,7 +8,7 @@ from fastnn.kernels.backprop import Model
 from fastnn.kernels.codes import ADAM, GRADIENT_ONLY
 from fastnn.kernels.dense import scatter_panel
 from fastnn.kernels.jit import entry, kernel
-from fastnn.kernels.layout import LD, Z_AT
+from fastnn.kernels.layout import INPUTS, LD, Z_AT
 from fastnn.kernels.meeting import barrier, note_late, reset, share, take_next, take_run, was_late
 from fastnn.kernels.parts import reference
 from fastnn.kernels.passes import (
@@ -55,9 +55,8 @@ from fastnn.kernels.subnormals import flush_subnormals, restore_subnormals
 # A thread's share is cut into so many runs, which others may take: 1024-1024-1024-10 takes 3 % less than with
 # 4. The weights serve all panels of a run, so those are no shorter than this: 3 % more with runs of 2.
 RUNS_OF_SHARE, SHORTEST_RUN_OF_PANELS = 16, 4
-FEW_ROWS_BYTES = (
-    128 * 1024
-)  # of parameters, up to which Adam takes the gradients of few rows as they are made
+# Up to so many bytes of parameters, and inputs, Adam takes the gradients of few rows as they are made.
+FEW_ROWS_BYTES, FEW_ROWS_INPUTS = 128 * 1024, 192
 
 READS = ("data.table", "data.y", "data.weights")
 
@@ -139,18 +138,20 @@ def shard_gradient(rank, shard, references, work, control, first, last):
 
 
 @kernel(embed=True)
-def learns_from_few(params, control, work):
+def learns_from_few(layers, params, control, work):
     """Whether batches are so small that Adam takes its gradients as they are made. A single panel has a
-    single thread; larger networks stream through memory: 784-256-128-10 with 16 rows would take 1.04.
+    single thread; larger networks stream through memory: 784-256-128-10 with 16 rows would take 1.04; and of
+    many inputs those that are idle are left out instead (idle.py): 784-32-10 would take 1.13.
     """
-    small = params.size * params.itemsize <= FEW_ROWS_BYTES
+    small = params.size * params.itemsize <= FEW_ROWS_BYTES and layers[0, INPUTS] <= FEW_ROWS_INPUTS
     return small and control.ints[SOLVER] == ADAM and control.ints[BATCH] <= lanes(work.tiles)
 
 
 @kernel(embed=True)
-def shared_gradient(rank, n_threads, references, params, work, control, first, last, at_once):
+def shared_gradient(rank, n_threads, references, model, work, control, first, last, at_once):
     """Gradient of the batch in tiles that all threads share: each takes some panels, then some chunks of
-    weights, of which it learns `at_once` if there is a single tile. Returns whether it did.
+    weights, of which it learns `at_once` if there is a single tile; from few rows, in one. Returns whether it
+    did.
 
     A gradient that is used where it was made, and never whole in memory: 784-256-128-10 with 8 rows 0.83,
     with 32 rows 0.94 (in turn).
@@ -171,7 +172,7 @@ def shared_gradient(rank, n_threads, references, params, work, control, first, l
         if rank == 0:
             reset_phase(control, FORWARD_AND_BACK, n_threads)
             control.reals[BATCH_LOSS] = add_losses(control.reals[BATCH_LOSS], losses, panels)
-        if at_once and learns_from_few(params, control, work):
+        if at_once and learns_from_few(model.layers, model.params, control, work):
             learn_from_few(everything, rank, count)
             return True
         unit, learns = unit_of(n_chunks, n_threads), at_once and tiles == 1
@@ -194,7 +195,7 @@ def shared_gradient(rank, n_threads, references, params, work, control, first, l
 
 
 @kernel(embed=True)
-def batch_gradient(rank, n_threads, references, params, work, control, at_once, replicates):
+def batch_gradient(rank, n_threads, references, model, work, control, at_once, replicates):
     """Gradient of the batch at the cursor, in `n_shards` vectors that are still to be added. Returns whether
     the step is done as well.
 
@@ -203,9 +204,9 @@ def batch_gradient(rank, n_threads, references, params, work, control, at_once, 
     ints, unit = control.ints, lanes(work.tiles)
     first, last = ints[CURSOR], min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
     if ints[N_SHARDS] == 1 and not replicates:
-        return shared_gradient(rank, n_threads, references, params, work, control, first, last, at_once)
+        return shared_gradient(rank, n_threads, references, model, work, control, first, last, at_once)
     if n_threads > 1 and not replicates:
-        ask_for(params)
+        ask_for(model.params)
     vectors, taken = (last - first + unit - 1) // unit, control.taken
     while True:
         shard, ended = take_run(taken, FORWARD_AND_BACK, rank, n_threads, ints[N_SHARDS], 1)
@@ -284,7 +285,7 @@ def train(rank, n_threads, model, moments, data, work, control):
         n_threads = control.ints[TEAM]
         if control.ints[GO] == 0 or rank >= n_threads:
             break
-        if not batch_gradient(rank, n_threads, references, params, work, control, at_once, replicates):
+        if not batch_gradient(rank, n_threads, references, own_model, work, control, at_once, replicates):
             update_all(rank, n_threads, everything, control, replicates)
         meet(control, n_threads)
         if rank == 0:

@@ -191,18 +191,20 @@ def adam_pair(params, first, second, left, right, at, h):
 
 
 @kernel(exact=True)
-def adam_by_few_rows(params, first, second, x, deltas, ld, n_rows, hyper):
+def adam_by_few_rows(params, first, second, x, deltas, sizes, n_rows, hyper):
     """`adam_rule` for W (I, ld) with the gradient sum_r x[i, r] delta[r, o],  r < n_rows; returns sum(W^2)
-    before.  I in fours, x (I, R), deltas: strips (ld / lanes, R, lanes).
+    before.  (ld, O rounded up to whole vectors) = sizes; I in fours, x (I, R), deltas: strips (ld / lanes, R,
+    lanes).
 
-    The gradient stays in registers, and what Adam divides lies beside what is multiplied. With its gradients
-    in a window a step of 64-100-10 takes longer: with 4 rows 0.85, with 8 rows 0.91, with 16 rows 0.97 of it,
-    in double 0.94 with 8 rows; with 32 rows 1.0 (AVX-512, in turn).
+    The gradient stays in registers, and what Adam divides lies beside what is multiplied. Of a step of
+    64-100-10 with its gradients in a window: with 4 rows 0.85, with 8 rows 0.89, with 16 rows 0.95, in double
+    0.93 with 8 rows; with 32 rows 1.0 (AVX-512, in turn).
     """
     h, step, rows, squares = vectors(hyper), lanes(x), panel_rows(x), block_zero(x, 1, 1)
+    ld, width = sizes
     for at in range(0, params.size, 4 * ld):
         x_at = at // ld * rows
-        for o in range(0, ld - step, 2 * step):
+        for o in range(0, width - step, 2 * step):
             block, start = block_zero(x, 4, 2), at + o
             for r in range(n_rows):
                 strip = o * rows + r * step
@@ -215,8 +217,8 @@ def adam_by_few_rows(params, first, second, x, deltas, ld, n_rows, hyper):
             squares += adam_pair(params, first, second, left, right, start + 2 * ld, h)
             left, right = block_vector(block, 3, 0), block_vector(block, 3, 1)
             squares += adam_pair(params, first, second, left, right, start + 3 * ld, h)
-        if ld // step % 2 == 1:
-            o = ld - step
+        if width // step % 2 == 1:
+            o = width - step
             slim, start = block_zero(x, 4, 1), at + o
             for r in range(n_rows):
                 slim = block_multiply_add(slim, x, x_at + r, rows, deltas, o * rows + r * step, 0)

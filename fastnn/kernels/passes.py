@@ -20,13 +20,14 @@ from fastnn.kernels.layout import (
     CHUNK_LAYER,
     INPUTS,
     LD,
+    OUTPUTS,
     STRIPS_AT,
     WEIGHTS_AT,
     X_AT,
 )
 from fastnn.kernels.optimizers import adam, adam_by_few_rows, update
 from fastnn.kernels.parts import dereference, part
-from fastnn.kernels.simd import block_prefetch, panel_rows
+from fastnn.kernels.simd import block_prefetch, lanes, panel_rows
 from fastnn.kernels.state import N_SHARDS, OWN, REPLICA, ROW_SCALE, SOLVER, SUM_NUMBERS
 
 # Parameters that are asked for at once, at most: more would push each other, and the rows, out of L1.
@@ -109,12 +110,16 @@ def learn_from_few(given, rank, n_rows):
     for index in range(len(control.chunks)):
         chunk = control.chunks[index]
         layer, begin = model.layers[chunk[CHUNK_LAYER]], start_of(model.layers, chunk)
-        ld, rows = layer[LD], panel_rows(tile)
+        ld, rows, step = layer[LD], panel_rows(tile), lanes(tile)
+        width = (layer[OUTPUTS] + step - 1) // step * step
         x, deltas = tile[layer[X_AT] + chunk[CHUNK_FIRST] * rows :], tile[layer[STRIPS_AT] :]
-        # Whole blocks of rows, some of which may be padding: 0, and so they stay.
+        # Whole blocks of rows, the last of which may be padding.
         end = layer[WEIGHTS_AT] + min(chunk[CHUNK_LAST], (layer[INPUTS] + 3) // 4 * 4) * ld
-        weights = params[begin:end], m[begin:end], v[begin:end]
-        control.squares[0, index] = adam_by_few_rows(*weights, x, deltas, ld, n_rows, moments.hyper[0])
+        weights, sizes = (params[begin:end], m[begin:end], v[begin:end]), (ld, width)
+        control.squares[0, index] = adam_by_few_rows(*weights, x, deltas, sizes, n_rows, moments.hyper[0])
+        # Padding stays 0 while training diverges, too: 0 times infinity is nan.
+        for at in range(layer[WEIGHTS_AT] + layer[INPUTS] * ld, end):
+            params[at], m[at], v[at] = 0, 0, 0
         if chunk[CHUNK_HAS_BIAS]:
             at, end, gradient = layer[BIAS_AT], layer[BIAS_AT] + ld, bias_gradients[:ld]
             bias_gradient(deltas, gradient, ld, n_rows, True)
