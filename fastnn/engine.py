@@ -206,7 +206,7 @@ class Session:
         page, replicas = PAGE_BYTES // dtype.itemsize, (0, 3, 0)
         if layout.replicates and self.n_threads == 2:
             # A row, and a quarter of a page: moments begin in the quarters that they have anyway.
-            replicas = 1, 3, -(-params.size // page) * page + page // 4
+            replicas = 1, 3, kernels.layout.round_up(params.size, page) + page // 4
         self.replicas = aligned_zeros(replicas, dtype, PARAMETERS)
         self.gradients = aligned_zeros((shards, aligned_length(params.size, dtype)), dtype, GRADIENT)
         self.hyper = np.zeros((2, kernels.optimizers.N_HYPER), dtype=dtype)

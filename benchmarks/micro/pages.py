@@ -38,7 +38,7 @@ def fastest(arguments):
 
 def at_places(numbers, places):
     """Four vectors that begin `places` bytes after the beginning of a page, and hyper-parameters."""
-    stride = -(-numbers * DTYPE.itemsize // PAGE_BYTES) * PAGE_BYTES + PAGE_BYTES
+    stride = layout.round_up(numbers * DTYPE.itemsize, PAGE_BYTES) + PAGE_BYTES
     memory = aligned_zeros((len(places) * stride,), np.uint8, 0)
     starts = [index * stride + place for index, place in enumerate(places)]
     vectors = [memory[start : start + numbers * DTYPE.itemsize].view(DTYPE) for start in starts]
