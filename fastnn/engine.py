@@ -118,11 +118,13 @@ class Predictor:
     def __init__(self, sizes: tuple[int, ...], codes: tuple[int, int, int], params: NDArray[Any]) -> None:
         self.sizes, self.codes, self.params = sizes, codes, params
         self._models: dict[int, tuple[Any, Any]] = {}
-        self._free: dict[tuple[int, int], list[Any]] = {}
+        # What a call takes, and puts back, besides X, for (rows of a tile, threads).
+        self._free: dict[tuple[int, int], list[tuple[Any, Any, Any]]] = {}
         self._work_per_row = 2.0 * params.size
-        # What there is to learn from rows that are only run.
+        # What there is to learn from rows that are only run, and entries of rows that are dense.
         nothing = NOTHING[params.dtype]
         self._no_targets = nothing.reshape(0, 1), nothing, np.empty(0, np.int64)
+        self._no_entries = nothing, NO_COLUMNS, NO_STARTS
         # Machine code that has been checked against everything but X: one row takes 8 us less.
         self._code: Any = None
 
@@ -132,30 +134,43 @@ class Predictor:
             self._models[rows] = layout, make_model(layout, self.codes, self.params)
         return self._models[rows]
 
+    def _count_threads(self, n: int, n_threads: int | None) -> int:
+        layout, _ = self._model(PREDICT_ROWS)
+        threads = count_threads(n * self._work_per_row / PREDICT_WORK_PER_THREAD, n_threads)
+        tiles: int = -(-n // (layout.tile_panels * layout.panel_rows))
+        return min(threads, tiles)
+
+    def _prepare(self, rows: int, threads: int) -> tuple[Any, Any, Any]:
+        """(counter, model, work) for one call at a time."""
+        layout, model = self._model(rows)
+        dtype, outputs = self.params.dtype, self.sizes[-1]
+        work = make_work(layout, outputs, dtype, threads, threads, windows=False)
+        return kernels.meeting.new_counter(), model, work
+
     def __call__(self, X: Any, *, logits: bool, n_threads: int | None = None) -> NDArray[Any]:
         """Outputs (n, K) for X (n, I), C-contiguous and of the network's dtype."""
         n, dtype = X.shape[0], self.params.dtype
         rows = 1 if n == 1 else PREDICT_ROWS
-        threads = 1
-        if n_threads != 1 and n > PREDICT_ROWS:
-            threads = count_threads(n * self._work_per_row / PREDICT_WORK_PER_THREAD, n_threads)
-        layout, model = self._model(rows)
-        threads = min(threads, -(-n // (layout.tile_panels * layout.panel_rows)))
+        threads = self._count_threads(n, n_threads) if n_threads != 1 and n > PREDICT_ROWS else 1
         free = self._free.setdefault((rows, threads), [])
         try:
-            work = free.pop()
+            prepared = free.pop()
         except IndexError:
-            work = make_work(layout, self.sizes[-1], dtype, threads, threads, windows=False)
+            prepared = self._prepare(rows, threads)
+        counter, model, work = prepared
+        counter.fill(0)
         out = np.empty((n, self.sizes[-1]), dtype)
-        data = kernels.backprop.Data(make_table(X), *self._no_targets)
-        args = kernels.meeting.new_counter(), model, data, out, work, 0 if logits else 1
-        if self._code is None or not plain(X, dtype):
+        readable = plain(X, dtype)
+        table = kernels.sparse.Table(X, *self._no_entries) if readable else make_table(X)
+        data = kernels.backprop.Data(table, *self._no_targets)
+        args = counter, model, data, out, work, 0 if logits else 1
+        if self._code is None or not readable:
             self._code = kernels.predict.code_for(0, *args)
         if threads > 1:
             kernels.team.run_with_helpers(threads, self._code, *args)
         else:
             self._code(0, *args)
-        free.append(work)
+        free.append(prepared)
         return out
 
 
