@@ -40,6 +40,9 @@ taken_cores = TakenCores()
 # What a dense table has in place of CSR arrays.
 NOTHING = {np.dtype(real): np.empty(0, real) for real in (np.float32, np.float64)}
 NO_COLUMNS, NO_STARTS = np.empty(0, np.int32), np.empty(0, np.int64)
+# As `Table.zeros`. Rows that are looked at, at most and at least, and inputs that are enough to skip some.
+ALL_COUNT, ZEROS_SKIPPED = np.zeros(1, np.int64), np.ones(1, np.int64)
+SAMPLED_ROWS, FEWEST_SAMPLED, FEWEST_INPUTS = 256, 16, 32
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: Any, quarter: int | None = None) -> NDArray[Any]:
@@ -71,7 +74,8 @@ def make_work(
     width = aligned_length(int(layout.layers[:, kernels.layout.INPUTS].max()) + 16, dtype)
     lists = max(n_threads, len(layout.layers))
     window = aligned_length(layout.window_numbers, dtype) if windows else 0
-    words = -(-int(layout.layers[0, kernels.layout.INPUTS]) // kernels.layout.vector_lanes(np.dtype(dtype)))
+    n_inputs, zeros = int(layout.layers[0, kernels.layout.INPUTS]), kernels.zeros
+    words = -(-n_inputs // kernels.layout.vector_lanes(np.dtype(dtype)))
     copies = aligned_length(kernels.backprop.copy_numbers(layout), dtype)
     return kernels.state.Work(
         tiles=aligned_zeros((n_tiles, aligned_length(layout.tile_numbers, dtype)), dtype),
@@ -88,6 +92,8 @@ def make_work(
         ),
         masks=np.zeros((n_tiles, layout.tile_panels, words), dtype=np.int64),
         copies=aligned_zeros((n_threads, copies), dtype),
+        busy=np.zeros((n_tiles, layout.tile_panels, rows, -(-n_inputs // 8)), dtype=np.uint8),
+        lists=np.zeros((n_threads, zeros.LISTED_INPUTS // 2, zeros.LIST_LENGTH), dtype=np.uint8),
     )
 
 
@@ -97,10 +103,23 @@ def make_table(X: Any) -> Any:
     Nothing is copied but indices of another width.
     """
     dtype, table = X.dtype, kernels.sparse.Table
+    zeros = ZEROS_SKIPPED if mostly_zeros(X) else ALL_COUNT
     if isinstance(X, np.ndarray):
-        return table(X, NOTHING[dtype], NO_COLUMNS, NO_STARTS)
+        return table(X, NOTHING[dtype], NO_COLUMNS, NO_STARTS, zeros)
     columns, starts = X.indices.astype(np.int32, copy=False), X.indptr.astype(np.int64, copy=False)
-    return table(np.empty((0, X.shape[1]), dtype), X.data, columns, starts)
+    return table(np.empty((0, X.shape[1]), dtype), X.data, columns, starts, zeros)
+
+
+def mostly_zeros(X: Any) -> bool:
+    """Whether so many numbers of X (n, I) are 0, in a sample of its rows, that it pays to skip them."""
+    n, n_inputs = X.shape
+    if n < FEWEST_SAMPLED or n_inputs < FEWEST_INPUTS:
+        return False
+    if not isinstance(X, np.ndarray):
+        return bool(X.nnz < kernels.zeros.BUSY_SHARE * n * n_inputs)
+    # -0 counts as a number, here as in the kernels.
+    sample = X[:: -(-n // SAMPLED_ROWS)].view(f"u{X.itemsize}")
+    return bool(np.count_nonzero(sample) < kernels.zeros.BUSY_SHARE * sample.size)
 
 
 def make_model(layout: Any, codes: tuple[int, int, int], params: NDArray[Any]) -> Any:
@@ -124,7 +143,7 @@ class Predictor:
         # What there is to learn from rows that are only run, and entries of rows that are dense.
         nothing = NOTHING[params.dtype]
         self._no_targets = nothing.reshape(0, 1), nothing, np.empty(0, np.int64)
-        self._no_entries = nothing, NO_COLUMNS, NO_STARTS
+        self._no_entries = nothing, NO_COLUMNS, NO_STARTS, ALL_COUNT
         # Machine code that has been checked against everything but X: one row takes 8 us less.
         self._code: Any = None
 
@@ -161,7 +180,8 @@ class Predictor:
         counter.fill(0)
         out = np.empty((n, self.sizes[-1]), dtype)
         readable = plain(X, dtype)
-        table = kernels.sparse.Table(X, *self._no_entries) if readable else make_table(X)
+        few = readable and n <= PREDICT_ROWS  # to look for zeros takes as long as to multiply them
+        table = kernels.sparse.Table(X, *self._no_entries) if few else make_table(X)
         data = kernels.backprop.Data(table, *self._no_targets)
         args = counter, model, data, out, work, 0 if logits else 1
         if self._code is None or not readable:

@@ -65,6 +65,7 @@ KERNEL_FLOORS = [
     {"activations", "dense", "elementary", "idle", "losses", "optimizers", "random", "schedule"},
     {"sample"},
     {"sparse"},
+    {"zeros"},
     {"backprop"},
     {"passes", "samples"},
     {"loops"},

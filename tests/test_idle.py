@@ -12,6 +12,7 @@ import scipy.sparse
 from cases import DTYPES, READ, WIDTHS, WRITTEN, Guarded, draw_data, make_network
 from test_backprop import assert_agrees
 
+from fastnn import engine
 from fastnn.kernels import dense, idle
 from fastnn.kernels.backprop import copy_numbers
 from fastnn.kernels.layout import PANEL_VECTORS, make_layout, vector_lanes
@@ -19,6 +20,14 @@ from fastnn.optimizers import SGD, Adam
 from fastnn.training import Trainer
 
 CLASSES = "softmax", "cross_entropy"
+
+
+@pytest.fixture(autouse=True)
+def as_if_zeros_were_few(monkeypatch):
+    """Where most numbers are 0 they are skipped one by one (test_zeros.py), and idle inputs with them."""
+    monkeypatch.setattr(engine, "mostly_zeros", lambda X: False)
+
+
 # Widths that fill words, and don't; chunks of several sizes; sums that are cut.
 SIZES = [(7, 5, 3), (17, 9, 4), (64, 100, 10), (130, 40, 33, 2), (401, 260, 3), (784, 24, 10)]
 

@@ -56,6 +56,7 @@ from fastnn.kernels.sparse import (
     multiply_panel,
     sparse_weight_gradient,
 )
+from fastnn.kernels.zeros import busy_gradient, note_panel, propagate_busy, skips_zeros
 
 # From one row of a copied piece of W to the next: whole cache lines, and no power of two (layout.row_length).
 COPY_WIDTH = OUTPUT_PIECE + 16
@@ -100,6 +101,8 @@ class Scratch(NamedTuple):
     values: np.ndarray  # (I + 16,) and what a sparse row holds
     masks: np.ndarray  # (panels of a tile, I / lanes rounded up) int64: idle.py
     copies: np.ndarray  # (copy_numbers,)
+    busy: np.ndarray  # (panels of a tile, R, I / 8 rounded up) uint8: zeros.py
+    lists: np.ndarray  # (lists, LIST_LENGTH) uint8
 
 
 def make_multiply(forward):
@@ -224,7 +227,9 @@ def forward(model, table, scratch, panels, n_rows, activated):
     rows = panel_rows(tile)
     for index in range(n_layers):
         layer = model.layers[index]
-        if index > 0 or not multiplied_as_is(table):
+        if index == 0 and skips_zeros(table, layer, tile):
+            propagate_busy(layer, model.params, scratch, panels, n_rows)
+        elif index > 0 or not multiplied_as_is(table):
             propagate(layer, model.params, scratch, panels, n_rows, index == 0)
         for panel in range(panels[0], panels[1]):
             a = panel_of(tile, layer[Z_AT], layer[LD], panel)
@@ -276,6 +281,8 @@ def load_panel(model, table, scratch, panel, count):
         multiply_panel(table, layer, model.params, scratch, panel)
     else:
         expand_panel(table, scratch.rows, x, scratch.masks[panel])
+    if skips_zeros(table, layer, x):
+        note_panel(table, scratch.rows, scratch.busy[panel], count)
 
 
 @kernel(embed=True)
@@ -334,8 +341,8 @@ def chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows,
         at = layer[WEIGHTS_AT] - origin
         weights = gradient[at + first * layer[LD] : at + last * layer[LD]]
         ld, width, stop = layer[LD], layer[X_WIDTH], min(last, layer[INPUTS])
-        n_busy = stop - first
-        if chunk[CHUNK_LAYER] == 0:
+        n_busy, skips = stop - first, chunk[CHUNK_LAYER] == 0 and skips_zeros(data.table, layer, tile)
+        if chunk[CHUNK_LAYER] == 0 and not skips:
             n_busy = find_busy(layer, scratch, (0, panels), first, stop)
         # There is room for copies of so many.
         picks = n_busy < stop - first and n_busy <= SUM_LENGTH
@@ -353,7 +360,11 @@ def chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows,
                 copy_busy(layer, scratch, busy, x_copy, width, row, count)
                 x_rows = x_copy
             d, strips = delta[start:], deltas[start:]
-            weight_gradient(layer, x_rows, width, d, strips, sums, inputs, count, begins)
+            if skips:
+                pairs, lists = (first, (stop + 1) // 2 * 2), (scratch.lists, scratch.active)
+                busy_gradient(layer, x_rows, strips, sums, pairs, count, begins, lists)
+            else:
+                weight_gradient(layer, x_rows, width, d, strips, sums, inputs, count, begins)
         if picks:
             spread_rows(sums, ld, busy, n_busy, weights, first, stop, fresh)
     elif first == 0:

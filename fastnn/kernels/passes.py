@@ -49,6 +49,8 @@ def scratch_of(work, tile, rank):
         inputs.values[rank],
         work.masks[tile],
         work.copies[rank],
+        work.busy[tile],
+        work.lists[rank],
     )
 
 

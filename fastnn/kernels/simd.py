@@ -267,6 +267,35 @@ def block_mask(typing, block):
     return types.int64(block), generate
 
 
+@intrinsic
+def busy_byte(typing, values, at):
+    """Bit n of an integer is 1 if values[at + n], n < 8, is not +0."""
+
+    def generate(context, builder, sig, args):
+        # 8 numbers, however many lanes a vector has: LLVM makes of them what the CPU can do.
+        width = sig.args[0].dtype.bitwidth
+        integers = ir.VectorType(ir.IntType(width), 8)
+        pointer = Emitter(context, builder, Block(sig.args[0].dtype, 1, 1, 8)).pointer(sig.args[0], *args)
+        numbers = builder.load(builder.bitcast(pointer, integers.as_pointer()), align=width // 8)
+        bits = builder.icmp_unsigned("!=", numbers, ir.Constant(integers, None))
+        return builder.zext(builder.bitcast(bits, ir.IntType(8)), ir.IntType(64))
+
+    return types.int64(values, types.intp), generate
+
+
+@intrinsic
+def store_word(typing, bytes_, at, word):
+    """bytes_[at : at + 8] = the bytes of a 64-bit word, the lowest first.  bytes_ (n,) uint8."""
+
+    def generate(context, builder, sig, args):
+        data = context.make_array(sig.args[0])(context, builder, args[0]).data
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(64).as_pointer())
+        builder.store(args[2], pointer, align=1)
+        return context.get_dummy_value()
+
+    return types.void(bytes_, types.intp, types.uint64), generate
+
+
 @intrinsic(prefer_literal=True)
 def block_vector(typing, block, row, column):
     """The block of one vector that is block[row, column]; both literal."""

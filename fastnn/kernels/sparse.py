@@ -27,6 +27,7 @@ class Table(NamedTuple):
     values: np.ndarray  # (entries,)
     columns: np.ndarray  # (entries,) int32, ascending and unique in a row
     starts: np.ndarray  # (n + 1,) int64
+    zeros: np.ndarray  # (1,) int64: 1 if so many numbers are 0 that they are skipped (zeros.py)
 
 
 @kernel(embed=True)

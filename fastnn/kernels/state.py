@@ -125,3 +125,5 @@ class Work(NamedTuple):
     # (tiles, panels of a tile, I / lanes rounded up) int64: which inputs are busy (idle.py)
     masks: np.ndarray
     copies: np.ndarray  # (threads, copy_numbers): what is multiplied where inputs are idle
+    busy: np.ndarray  # (tiles, panels of a tile, R, I / 8 rounded up) uint8: what isn't 0 (zeros.py)
+    lists: np.ndarray  # (threads, lists, LIST_LENGTH) uint8, and a list of it
