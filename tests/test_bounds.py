@@ -37,6 +37,7 @@ RUNS = [
     "tests/test_sample.py::test_networks_of_every_width_learn_one_by_one[plain-float32]",
     "tests/test_sample.py::test_penalty_of_any_size_is_a_factor_or_a_step[26.0-float32]",
     "tests/test_idle.py::test_gradient_with_idle_inputs_is_that_of_the_oracle[(130, 40, 33, 2)-float32]",
+    "tests/test_zeros.py::test_gradient_of_data_with_many_zeros_is_that_of_the_oracle[(130, 50, 3)-float32]",
     "tests/test_network.py::test_forward_of_every_width_is_that_of_the_oracle[65-float32]",
 ]
 

@@ -357,6 +357,12 @@ def test_numba_without_avx_has_short_vectors():
     assert done.stdout.split() == ["128", "False"]
 
 
+ZEROS = (
+    "a_byte_tells_which_of_8_numbers_are_not_0",
+    "lists_name_what_one_of_two_has",
+    "product_without_zeros_is_weighted_sum_plus_bias",
+    "gradient_without_zeros_is_the_sum_of_outer_products",
+)
 # A part of the tests, each kernel at least once. All of them run with
 # `FASTNN_TEST_VECTOR_BITS=512 pytest`, or `NUMBA_CPU_NAME=generic NUMBA_CPU_FEATURES= pytest`.
 OTHER_TESTS = [
@@ -391,6 +397,7 @@ OTHER_TESTS = [
         f"tests/test_sparse.py::test_outputs_and_gradient_are_those_of_the_oracle[{density}-float32]"
         for density in (0.02, 0.3)
     ),
+    *(f"tests/test_zeros.py::test_{name}[{dtype}]" for dtype in ("float32", "float64") for name in ZEROS),
     "tests/test_optimizers.py::test_steps_by_rows_have_the_outer_product_as_their_gradient",
     # A whole network in one precision only: it takes ten seconds to compile.
     "tests/test_backprop.py::test_network_of_every_width_has_the_gradient_of_the_oracle[65-float32]",

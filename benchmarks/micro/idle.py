@@ -1,10 +1,12 @@
-"""Inputs that are 0 in every row of a tile (kernels/idle.py): what leaving them out saves, in microseconds.
+"""What is saved, in microseconds, where inputs are 0 in every row of a tile (kernels/idle.py), and where most
+numbers are 0 (kernels/zeros.py).
 
     python benchmarks/micro/idle.py
 
-The same numbers twice, the second time with -0 for 0, which counts as a number: then nothing is left out.
-Data of which a share of the inputs has numbers; scikit-learn's digits, also enlarged to 20 x 20 pixels amid
-28 x 28; categories with a column for each value.
+The same numbers twice, the second time with -0 for 0, which counts as a number: then nothing is left out, and
+nothing skipped. Data of which a share of the inputs has numbers, or a share of the numbers; scikit-learn's
+digits, also enlarged to 20 x 20 pixels amid 28 x 28, and those with thinner lines, not always in the middle;
+categories with a column for each value, of which some are frequent, or all alike.
 """
 
 import time
@@ -32,6 +34,24 @@ def pictures():
     return np.pad(images, ((0, 0), (4, 4), (4, 4))).reshape(ROWS, -1)
 
 
+def with_numbers(share, n_inputs):
+    random = np.random.default_rng(0)
+    return np.where(random.random((ROWS, n_inputs)) < share, random.normal(size=(ROWS, n_inputs)), 0)
+
+
+def thin_pictures():
+    dark = np.maximum(pictures().reshape(ROWS, 28, 28) - 0.55, 0)
+    moves = np.random.default_rng(0).integers(-3, 4, (ROWS, 2))
+    return np.array([np.roll(image, move, (0, 1)) for image, move in zip(dark, moves, strict=True)]).reshape(
+        ROWS, -1
+    )
+
+
+def equal_categories(n_columns, n_values):
+    draws = np.random.default_rng(0).integers(0, n_values, (n_columns, ROWS))
+    return np.concatenate([np.eye(n_values)[column] for column in draws], axis=1)
+
+
 def categories(n_columns, n_values):
     """A column for each value, the first of which are frequent."""
     draws = np.random.default_rng(0).zipf(1.5, size=(ROWS, n_columns)) % n_values
@@ -55,19 +75,19 @@ def make_run(X, hidden, batch_size):
 
 
 if __name__ == "__main__":
-    cases = [(f"{share:.0%} of 784 busy", with_busy(share, 784)) for share in (1, 0.9, 0.8, 0.7, 0.5, 0.2)]
+    cases = [(f"{share:.0%} of 784 busy", with_busy(share, 784)) for share in (1, 0.9, 0.8, 0.7, 0.5)]
+    cases += [(f"{share:.0%} of numbers", with_numbers(share, 784)) for share in (0.3, 0.24, 0.2, 0.1, 0.05)]
     cases += [("digits of 8 x 8", load_digits().data[:ROWS] / 16), ("pictures of 28 x 28", pictures())]
-    cases += [("40 x 20 categories", categories(40, 20))]
-    print("data                 hidden     rows  left out, us  all, us  ratio")
+    cases += [("thin, of 28 x 28", thin_pictures()), ("40 x 20 categories", categories(40, 20))]
+    cases += [("20 x 8 alike", equal_categories(20, 8))]
+    print("data                 numbers  hidden     rows  without 0, us  all, us  ratio")
     for name, X in cases:
-        X = X.astype(np.float32)
-        for hidden, batch_size in [((100,), 32), ((256, 128), 128)]:
+        X, density = X.astype(np.float32), (X != 0).mean()
+        for hidden, batch_size in [((100,), 32), ((100,), 200), ((256, 128), 128)]:
             runs = [make_run(data, hidden, batch_size) for data in (X, np.where(X == 0, np.float32(-0.0), X))]
             times = np.array([[run() for run in runs] for _ in range(15)]) * 1e6
             ratio = np.median(times[:, 0] / times[:, 1])
             left_out, everything = np.median(times, axis=0)
             layers = "-".join(map(str, hidden))
-            print(
-                f"{name:20s} {layers:8s} {batch_size:6d} {left_out:13.1f} {everything:8.1f} {ratio:6.2f}",
-                flush=True,
-            )
+            line = f"{name:20s} {density:7.2f}  {layers:8s} {batch_size:6d}"
+            print(f"{line} {left_out:14.1f} {everything:8.1f} {ratio:6.2f}", flush=True)

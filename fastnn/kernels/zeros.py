@@ -29,7 +29,7 @@ from fastnn.kernels.simd import (
 )
 from fastnn.kernels.sparse import is_sparse, multiplied_as_is
 
-# Of X that has fewer numbers, zeros are skipped (benchmarks/micro/zeros.py; docs/engine.md).
+# Of X that has fewer numbers, zeros are skipped (benchmarks/micro/idle.py; docs/engine.md).
 BUSY_SHARE = 0.25
 # Inputs of a piece of W that serves all rows of a thread from L1, in bytes of 8; and inputs whose lists are
 # made before the deltas pass by.
@@ -47,7 +47,7 @@ def positions_of_ones():
 
 
 POSITIONS = positions_of_ones()
-EIGHT_BYTES = np.uint64(0x0808080808080808)  # 8 in each byte of a word
+ONE_IN_EACH = np.uint64(0x0101010101010101)  # 1 in each byte of a word
 
 
 @kernel(embed=True)
@@ -105,12 +105,11 @@ def note_busy(X, rows, busy, n_rows):
 @kernel
 def list_inputs(left, right, first, last, positions):
     """positions[:count] = those of ones in left[w] | right[w],  first <= w < last, from `first` on."""
-    count, base = 0, np.uint64(0)
+    count = 0
     for word in range(first, last):
         byte = np.int64(left[word] | right[word])
-        store_word(positions, count, POSITIONS[byte] + base)
+        store_word(positions, count, POSITIONS[byte] + np.uint64(8 * (word - first)) * ONE_IN_EACH)
         count += ones(byte)
-        base += EIGHT_BYTES
     return count
 
 
@@ -119,17 +118,17 @@ def list_rows(x, i, x_width, n_rows, positions):
     """positions[:count] = the rows r < n_rows, at most 256, where x[i, r] or x[i + 1, r] is busy.  x: panels
     (T/R, x_width, R).
     """
-    count, base, rows = 0, np.uint64(0), panel_rows(x)
+    count, rows = 0, panel_rows(x)
+    unit = min(8, rows)  # SSE has panels of 4 rows in double
     for start in range(0, n_rows, rows):
         at = start * x_width + i * rows
-        for r in range(0, min(rows, n_rows - start), 8):
+        for r in range(0, min(rows, n_rows - start), unit):
             byte = busy_byte(x, at + r) | busy_byte(x, at + rows + r)
-            left = n_rows - start - r
+            left = min(unit, n_rows - start - r)
             if left < 8:
                 byte &= (1 << left) - 1
-            store_word(positions, count, POSITIONS[byte] + base)
+            store_word(positions, count, POSITIONS[byte] + np.uint64(start + r) * ONE_IN_EACH)
             count += ones(byte)
-            base += EIGHT_BYTES
     return count
 
 
