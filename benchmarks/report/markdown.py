@@ -18,6 +18,7 @@ README_WORKS = (
     "digits-full",
     "regression-256",
     "image-128",
+    "pictures-128",
     "wide",
     "matrix-exp",
     "deep-20",
