@@ -40,8 +40,10 @@ taken_cores = TakenCores()
 # What a dense table has in place of CSR arrays.
 NOTHING = {np.dtype(real): np.empty(0, real) for real in (np.float32, np.float64)}
 NO_COLUMNS, NO_STARTS = np.empty(0, np.int32), np.empty(0, np.int64)
-# As `Table.zeros`. Rows that are looked at, at most and at least, and inputs that are enough to skip some.
+# As `Table.zeros`. At most so many rows are looked at; of fewer rows, or fewer inputs, nothing is skipped.
 ALL_COUNT, ZEROS_SKIPPED = np.zeros(1, np.int64), np.ones(1, np.int64)
+for flag in (ALL_COUNT, ZEROS_SKIPPED):  # every table shares them
+    flag.setflags(write=False)
 SAMPLED_ROWS, FEWEST_SAMPLED, FEWEST_INPUTS = 256, 16, 32
 
 
@@ -116,10 +118,10 @@ def mostly_zeros(X: Any) -> bool:
     if n < FEWEST_SAMPLED or n_inputs < FEWEST_INPUTS:
         return False
     if not isinstance(X, np.ndarray):
-        return bool(X.nnz < kernels.zeros.BUSY_SHARE * n * n_inputs)
+        return bool(X.nnz < kernels.zeros.NUMBERS_SHARE * n * n_inputs)
     # -0 counts as a number, here as in the kernels.
     sample = X[:: -(-n // SAMPLED_ROWS)].view(f"u{X.itemsize}")
-    return bool(np.count_nonzero(sample) < kernels.zeros.BUSY_SHARE * sample.size)
+    return bool(np.count_nonzero(sample) < kernels.zeros.NUMBERS_SHARE * sample.size)
 
 
 def make_model(layout: Any, codes: tuple[int, int, int], params: NDArray[Any]) -> Any:

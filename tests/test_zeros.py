@@ -129,9 +129,10 @@ def test_lists_name_what_one_of_two_has(dtype):
     for n_rows in (1, 7, 8, 9, 31, 64, 100, 255, 256):
         X = draw(n_rows, 8, dtype, 0.4)
         # Rows that are not there count as little as zeros.
-        x = in_panels(X, 8, dtype).copy()
-        count = zeros.list_rows(x.ravel(), 4, 8, n_rows, listed)
-        np.testing.assert_array_equal(listed[:count], np.flatnonzero(X[:, 4:6].any(axis=1)))
+        x = Guarded(in_panels(X, 8, dtype), READ)
+        for i in (4, 6):
+            count = zeros.list_rows(x.values, i, 8, n_rows, listed)
+            np.testing.assert_array_equal(listed[:count], np.flatnonzero(X[:, i : i + 2].any(axis=1)))
     whole = np.ones((256, 8), dtype)
     assert zeros.list_rows(in_panels(whole, 8, dtype).ravel(), 0, 8, 256, listed) == 256
     np.testing.assert_array_equal(listed[:256], np.arange(256))
@@ -252,6 +253,21 @@ def test_skipping_zeros_changes_no_bit_for_any_number_of_threads(sizes, dtype, m
             np.testing.assert_allclose(runs[0], expected, rtol=0.01, atol=1e-4)
         else:
             np.testing.assert_array_equal(runs[0], expected)
+
+
+def test_what_is_0_is_not_multiplied():
+    network = make_network((40, 100, 1), "identity", "identity", "squared_error", np.float32)
+    X = draw(100, 40, np.float32)
+    X[:, 6:8] = 0
+    # 0 times infinity would be nan: first the deltas are infinite, then two rows of the weights.
+    network.weights[1][...] = 1e20
+    _, (gradient, _), _ = network.loss_and_gradient(X, np.full(100, 3e30, np.float32))
+    assert (gradient[6:8] == 0).all()
+    assert not np.isfinite(gradient[8:]).all()
+    network = make_network((40, 100, 1), "identity", "identity", "squared_error", np.float32)
+    expected = network.forward(X).copy()
+    network.weights[0][6:8] = np.inf
+    np.testing.assert_array_equal(network.forward(np.tile(X, (4, 1)))[:100], expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,4 +1,5 @@
-"""Sparse rows multiplied as they are, or expanded panel by panel: milliseconds an epoch against density.
+"""Sparse rows multiplied as they are, or expanded panel by panel, with or without their zeros: milliseconds
+an epoch against density.
 
     python benchmarks/micro/sparse.py
 
@@ -13,6 +14,7 @@ import numpy as np
 import scipy.sparse
 
 from benchmarks.machine import forget_peak, peak_memory
+from fastnn import engine
 from fastnn.architecture import Architecture
 from fastnn.network import Network
 from fastnn.optimizers import Adam
@@ -38,6 +40,15 @@ def seconds(X, y, turns=5, **options):
     return min(times)
 
 
+def seconds_with_zeros(X, y):
+    """As `seconds`, but no zero is skipped of what is expanded."""
+    mostly_zeros, engine.mostly_zeros = engine.mostly_zeros, lambda X: False
+    try:
+        return seconds(X, y)
+    finally:
+        engine.mostly_zeros = mostly_zeros
+
+
 def large(rows=200_000, inputs=5000, entries=25):
     """Megabytes of a CSR matrix, of the peak of training beyond it, and seconds an epoch."""
     random = np.random.default_rng(0)
@@ -57,8 +68,9 @@ if __name__ == "__main__":
     table, beyond, epoch = large()
     print(f"{table:.0f} MB of entries, {beyond:.0f} MB beyond them at the peak, {epoch:.2f} s an epoch")
     y = np.random.RandomState(0).randint(0, 10, 4000)
-    print("density   sparse     dense   sparse / dense")
-    for density in (0.01, 0.03, 0.06, 0.09, 0.11, 0.2, 0.4):
+    print("density   sparse  with 0     dense   sparse / dense")
+    for density in (0.01, 0.03, 0.06, 0.09, 0.11, 0.15, 0.2, 0.4):
         X = scipy.sparse.random(4000, 1000, density, format="csr", random_state=0, dtype=np.float32)
-        sparse, dense = seconds(X, y), seconds(X.toarray(), y)
-        print(f"{density:7.2f} {sparse * 1e3:8.1f} {dense * 1e3:9.1f} {sparse / dense:12.2f}", flush=True)
+        sparse, unskipped, dense = seconds(X, y), seconds_with_zeros(X, y), seconds(X.toarray(), y)
+        line = f"{density:7.2f} {sparse * 1e3:8.1f} {unskipped * 1e3:7.1f} {dense * 1e3:9.1f}"
+        print(f"{line} {sparse / dense:12.2f}", flush=True)

@@ -2,9 +2,9 @@
 layer skips what is 0.
 
 Two rows of X are multiplied together by the rows of W for which one of them has something, and two rows of
-the gradient are summed together over the rows of X that have something for one of them. While parameters are
-finite (0 times infinity is left out, too), outputs are the same to the bit as without skipping, and so are
-gradients but for those that dense.py sums as dot products.
+the gradient are summed together over the rows of X that have something for one of them. While parameters and
+deltas are finite (0 times infinity is left out, too), outputs are the same to the bit as without skipping,
+but for the sign of a zero, and so are gradients, but for those that dense.py sums as dot products.
 
 Legend: a byte has a bit for each of 8 neighbours, 1 if it isn't +0. A list has the positions of ones in some
 bytes, each in a byte of its own, so it covers up to 256 neighbours.
@@ -29,10 +29,10 @@ from fastnn.kernels.simd import (
 )
 from fastnn.kernels.sparse import is_sparse, multiplied_as_is
 
-# Of X that has fewer numbers, zeros are skipped (benchmarks/micro/idle.py; docs/engine.md).
-BUSY_SHARE = 0.25
-# Inputs of a piece of W that serves all rows of a thread from L1, in bytes of 8; and inputs whose lists are
-# made before the deltas pass by.
+# Zeros are skipped where a smaller share of X is not 0 (benchmarks/micro/idle.py; docs/engine.md).
+NUMBERS_SHARE = 0.25
+# Bytes, of 8 inputs each, of a piece of W that serves all rows of a thread from L1; and inputs whose lists
+# are made before the deltas are read.
 PIECE_BYTES, LISTED_INPUTS = 12, 24
 LIST_LENGTH = 256 + 8  # lists are written 8 positions at a time
 
@@ -71,7 +71,9 @@ def skips_zeros(table, layer, like):
 
 @kernel(embed=True)
 def note_panel(table, rows, busy, n_rows):
-    """What isn't 0 in n_rows rows of the table, rounded up to pairs, in bytes.  rows (R,), busy (R, W)."""
+    """What isn't 0 in n_rows rows of the table, rounded up to pairs, in bytes.  rows (R,), busy (R, W)
+    uint8.
+    """
     pairs = (n_rows + 1) // 2 * 2
     if is_sparse(table):
         note_entries(table, rows, busy, pairs)
@@ -104,7 +106,9 @@ def note_busy(X, rows, busy, n_rows):
 
 @kernel
 def list_inputs(left, right, first, last, positions):
-    """positions[:count] = those of ones in left[w] | right[w],  first <= w < last, from `first` on."""
+    """positions[:count] = those of ones in left[w] | right[w],  first <= w < last, from `first` on; returns
+    count.  left, right (W,) uint8, positions (LIST_LENGTH,) uint8.
+    """
     count = 0
     for word in range(first, last):
         byte = np.int64(left[word] | right[word])
@@ -115,11 +119,13 @@ def list_inputs(left, right, first, last, positions):
 
 @kernel
 def list_rows(x, i, x_width, n_rows, positions):
-    """positions[:count] = the rows r < n_rows, at most 256, where x[i, r] or x[i + 1, r] is busy.  x: panels
-    (T/R, x_width, R).
+    """positions[:count] = the rows r < n_rows, at most 256, where x[i, r] or x[i + 1, r] isn't +0; returns
+    count.  x: panels (T/R, x_width, R), positions (LIST_LENGTH,) uint8.
     """
     count, rows = 0, panel_rows(x)
-    unit = min(8, rows)  # SSE has panels of 4 rows in double
+    # SSE has panels of 4 rows in double. Of 8 numbers, 4 are the next input's there, or those that follow the
+    # panels in a tile: they don't count.
+    unit = min(8, rows)
     for start in range(0, n_rows, rows):
         at = start * x_width + i * rows
         for r in range(0, min(rows, n_rows - start), unit):
@@ -140,7 +146,8 @@ def make_pair_product(width):
         """products[r + m, o] = (bias[o] if fresh else the same) + sum_k W[i, o] x[i, r + m],
         i = positions[k].
 
-        (weights, bias) = parameters, (positions, count) = listed.
+        (weights, bias) = parameters, (positions, count) = listed.  weights (I, ld), x (I, R),
+        products (R, ld).
         """
         (weights, bias), (positions, count) = parameters, listed
         rows, step = panel_rows(x), lanes(x)
@@ -207,7 +214,7 @@ def make_pair_gradient(width):
         """gradient[at + m, o] = (0 if fresh else the same) + sum_k x[i + m, r] delta[r, o],
         r = positions[k].
 
-        (x_width, ld) = widths, (positions, count) = listed.
+        (x_width, ld) = widths, (positions, count) = listed; arrays as in `busy_gradient`.
         """
         (x_width, ld), (positions, count) = widths, listed
         rows, step, block = panel_rows(x), lanes(x), block_zero(x, 2, width)
