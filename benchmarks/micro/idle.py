@@ -15,6 +15,7 @@ import numpy as np
 from scipy.ndimage import zoom
 from sklearn.datasets import load_digits
 
+from benchmarks import problems
 from fastnn.architecture import Architecture
 from fastnn.network import Network
 from fastnn.optimizers import Adam
@@ -37,14 +38,6 @@ def pictures():
 def with_numbers(share, n_inputs):
     random = np.random.default_rng(0)
     return np.where(random.random((ROWS, n_inputs)) < share, random.normal(size=(ROWS, n_inputs)), 0)
-
-
-def thin_pictures():
-    dark = np.maximum(pictures().reshape(ROWS, 28, 28) - 0.55, 0)
-    moves = np.random.default_rng(0).integers(-3, 4, (ROWS, 2))
-    return np.array([np.roll(image, move, (0, 1)) for image, move in zip(dark, moves, strict=True)]).reshape(
-        ROWS, -1
-    )
 
 
 def equal_categories(n_columns, n_values):
@@ -75,10 +68,11 @@ def make_run(X, hidden, batch_size):
 
 
 if __name__ == "__main__":
+    thin = problems.load(problems.get("pictures-128"))[0][:ROWS]
     cases = [(f"{share:.0%} of 784 busy", with_busy(share, 784)) for share in (1, 0.9, 0.8, 0.7, 0.5)]
     cases += [(f"{share:.0%} of numbers", with_numbers(share, 784)) for share in (0.3, 0.24, 0.2, 0.1, 0.05)]
     cases += [("digits of 8 x 8", load_digits().data[:ROWS] / 16), ("pictures of 28 x 28", pictures())]
-    cases += [("thin, of 28 x 28", thin_pictures()), ("40 x 20 categories", categories(40, 20))]
+    cases += [("thin, of 28 x 28", thin), ("40 x 20 categories", categories(40, 20))]
     cases += [("20 x 8 alike", equal_categories(20, 8))]
     print("data                 numbers  hidden     rows  without 0, us  all, us  ratio")
     for name, X in cases:

@@ -51,9 +51,15 @@ ONE_IN_EACH = np.uint64(0x0101010101010101)  # 1 in each byte of a word
 
 
 @kernel(embed=True)
+def in_threes(vectors):
+    """How many of so many vectors come in threes, so that the others come in fours."""
+    return -vectors % 4 * 3
+
+
+@kernel(embed=True)
 def in_threes_and_fours(vectors):
     """Whether so many vectors are a sum of threes and fours, in which blocks come."""
-    return vectors >= -vectors % 4 * 3
+    return vectors >= in_threes(vectors)
 
 
 @kernel(embed=True)
@@ -175,7 +181,7 @@ def busy_product(parameters, ld, x, busy, part, products, sizes, fresh, position
     products (R, ld); (n_rows, vectors) = sizes, the vectors of outputs; positions: room for a list.
     """
     (n_rows, vectors), step = sizes, lanes(x)
-    threes = -vectors % 4 * 3
+    threes = in_threes(vectors)
     for r in range(0, n_rows, 2):
         listed = positions, list_inputs(busy[r], busy[r + 1], part[0], part[1], positions)
         for o in range(0, threes, 3):
@@ -243,7 +249,7 @@ def busy_gradient(layer, x, deltas, gradient, inputs, n_rows, fresh, lists):
     """
     (first, last), (lists, counts), widths = inputs, lists, (layer[X_WIDTH], layer[LD])
     step, vectors = lanes(x), output_vectors(layer, x)
-    threes = -vectors % 4 * 3
+    threes = in_threes(vectors)
     for begin in range(first, last, LISTED_INPUTS):
         pairs = (min(last, begin + LISTED_INPUTS) - begin) // 2
         for pair in range(pairs):
