@@ -248,7 +248,7 @@ class Session:
         self.gradients = aligned_zeros((shards, aligned_length(params.size, dtype)), dtype, GRADIENT)
         self.hyper = np.zeros((2, kernels.optimizers.N_HYPER), dtype=dtype)
         self.squares = aligned_zeros((self.n_threads, aligned_length(len(layout.chunks), float)), float)
-        self.shard_losses = np.zeros(shards)
+        self.shard_losses, self.joined = np.zeros(shards), np.zeros(shards, dtype=np.int64)
         self.layout = layout
         self.barrier = kernels.meeting.new_barrier()
         counters = kernels.state.PHASES, self.n_threads, kernels.meeting.BARRIER_SIZE
@@ -264,7 +264,7 @@ class Session:
         ints[state.BATCH] = self.batch_rows
         ints[state.WINDOW_CHUNKS] = self.layout.window_chunks
         ints[state.LONG_WAIT] = self._long_wait
-        sums = self.squares, self.shard_losses
+        sums = self.squares, self.shard_losses, self.joined
         return state.Control(
             ints, reals, loss_curve, key, self.layout.chunks, *sums, self.barrier, self.taken
         )

@@ -62,7 +62,7 @@ KERNEL_FLOORS = [
         "subnormals",
         "team",
     },
-    {"activations", "dense", "elementary", "idle", "losses", "optimizers", "random", "schedule"},
+    {"activations", "dense", "elementary", "idle", "losses", "optimizers", "random", "schedule", "shards"},
     {"sample"},
     {"sparse"},
     {"zeros"},

@@ -143,7 +143,7 @@ def test_small_networks_have_two_shards_where_two_threads_pay_and_more_do_not():
         ((64, 100, 10), 32, 1, False),  # 16 rows for each
         ((64, 100, 10), 64, 2, True),
         ((64, 100, 10), 200, 2, True),
-        ((64, 100, 10), 1797, 8, False),  # many to be added
+        ((64, 100, 10), 1797, 8, True),
         ((4, 8, 2), 64, 1, False),  # little to do
         ((784, 32, 10), 200, 1, False),  # enough for more than two
         ((784, 256, 128, 10), 64, 1, False),  # large

@@ -369,6 +369,7 @@ OTHER_TESTS = [
     "tests/test_simd.py",
     "tests/test_dots.py",
     "tests/test_layout.py",
+    "tests/test_shards.py",
     *(
         f"tests/test_dense.py::{name}[{width}-{dtype}]"
         for name, width in [

@@ -163,7 +163,7 @@ def test_one_trainer_may_change_its_optimizer_and_batches():
 
 # A small network cuts its batches into shards; a large one shares a tile, and its threads share its chunks.
 SHARED = {"shards": ((10, 33, 3), 701), "tiles": ((100, 130, 130, 3), 150)}
-# With few shards each of two threads keeps parameters of its own.
+# Two threads keep parameters of their own. With two shards neither has anything to join.
 FEW_SHARDS = (10, 33, 3), 150
 # Several pieces of weights, of which each thread needs all, and two blocks of rows for the weight gradients.
 SHARED_OR_WIDE = SHARED | {"few shards": FEW_SHARDS, "wide": ((300, 530, 3), 300)}
@@ -188,7 +188,9 @@ def test_training_is_the_same_to_the_bit_for_any_number_of_threads(kind, name, d
         assert other.history.loss == trainer.history.loss
 
 
-@pytest.mark.parametrize(("kind", "n_threads"), [("shards", 4), ("few shards", 2), ("tiles", 4)])
+@pytest.mark.parametrize(
+    ("kind", "n_threads"), [("shards", 4), ("shards", 2), ("few shards", 2), ("tiles", 4)]
+)
 def test_the_team_gets_smaller_when_one_comes_late_and_no_bit_changes(kind, n_threads, monkeypatch):
     monkeypatch.setattr(engine, "LONG_WAIT", 0)
     monkeypatch.setattr(engine, "WORK_PER_LOOK", np.inf)  # whoever waits at all finds the others late
@@ -205,10 +207,10 @@ def test_the_team_gets_smaller_when_one_comes_late_and_no_bit_changes(kind, n_th
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_two_threads_keep_small_networks_of_their_own_where_shards_are_few(dtype):
+def test_two_threads_keep_small_networks_of_their_own(dtype):
     for sizes, batch, n_threads, kept in [
         *(((10, 33, 3), 150, 2, 1), ((10, 33, 3), 150, 1, 0), ((10, 33, 3), 200, 3, 0)),
-        *(((10, 33, 3), 701, 2, 0), ((100, 130, 130, 3), 150, 2, 0), ((200, 400, 3), 1000, 2, 0)),
+        *(((10, 33, 3), 701, 2, 1), ((100, 130, 130, 3), 150, 2, 0), ((200, 400, 3), 1000, 2, 0)),
     ]:
         network = classifier(dtype, sizes)
         session = Session(sizes, network.architecture.codes, network.parameters, batch, n_threads=n_threads)

@@ -76,14 +76,27 @@ def block_sum(typing, block):
     return (block.dtype(block), generate) if one else None
 
 
+# What vfixupimm makes of a number, four bits for each kind: of 0 (kind 2) and infinity (kind 5) +1 (code 10),
+# all others stay as they are.
+ONE_FOR_ZERO_AND_INFINITY = 10 << 4 * 2 | 10 << 4 * 5
+
+
 def estimated_inverse_root(emit, x):
-    """AVX-512's estimate of 1 / sqrt(x) with 14 bits, for a vector of positive normal numbers."""
-    kind = "ps" if emit.block.dtype.bitwidth == 32 else "pd"
-    mask = ir.IntType(max(8, emit.block.lanes))
-    function_type = ir.FunctionType(emit.vector, [emit.vector, emit.vector, mask])
-    name = f"llvm.x86.avx512.rsqrt14.{kind}.512"
-    function = cgutils.get_or_insert_function(emit.builder.module, function_type, name)
-    return emit.builder.call(function, [x, ir.Constant(emit.vector, ir.Undefined), mask(-1)])
+    """AVX-512's estimate of 1 / sqrt(x) with 14 bits, for a vector of numbers >= 0; for 0 and infinity, 1."""
+    bits, lanes = emit.block.dtype.bitwidth, emit.block.lanes
+    kind, integer, number = {32: "ps", 64: "pd"}[bits], ir.IntType(bits), ir.IntType(32)
+    integers, mask = ir.VectorType(integer, lanes), ir.IntType(max(8, lanes))
+    table = ir.Constant(integers, [ONE_FOR_ZERO_AND_INFINITY] * lanes)
+
+    def call(name, *arguments):
+        function_type = ir.FunctionType(emit.vector, [argument.type for argument in arguments])
+        function = cgutils.get_or_insert_function(
+            emit.builder.module, function_type, f"llvm.x86.avx512.{name}.{kind}.512"
+        )
+        return emit.builder.call(function, arguments)
+
+    estimate = call("rsqrt14", x, ir.Constant(emit.vector, ir.Undefined), mask(-1))
+    return call("mask.fixupimm", estimate, estimate, table, number(0), mask(-1), number(4))
 
 
 def over_estimated_root(emit, x, scale, y, epsilon):
@@ -98,16 +111,11 @@ def over_estimated_root(emit, x, scale, y, epsilon):
     def number(value):
         return ir.Constant(emit.vector, [value] * emit.block.lanes)
 
-    def clamp(vector, order, limit):
-        return builder.select(builder.fcmp_ordered(order, vector, limit), vector, limit)
-
     def less_product(limit, left, right):
         return emit.multiply_add(builder.fsub(number(-0.0), left), right, limit)
 
-    # The estimate of 0 is infinite and that of infinity is 0, whose product would be nan.
-    bits = 511 if double else 63
-    inverse = clamp(estimated_inverse_root(emit, y), "<", number(2.0**bits))
-    inverse = clamp(inverse, ">", number(2.0 ** (-bits - 2)))
+    # With the estimates of 0 and infinity themselves, infinity and 0, the root would be nan; with 1 it is y.
+    inverse = estimated_inverse_root(emit, y)
     root = builder.fmul(y, inverse)
     if double:
         step = less_product(number(3.0), root, inverse)

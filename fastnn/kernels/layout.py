@@ -37,12 +37,11 @@ CHUNK_NUMBERS = 1024  # a smaller chunk is not worth its call
 WINDOW_NUMBERS = 16384  # gradients of a run of chunks stay in L2, beside their parameters and moments
 MAX_SHARDS = 8
 SHARD_ROWS = 64
-# Two threads both keep parameters up to here, and their moments (loops.py), where no more shards are to be
-# added: with 8 shards of 64-100-10, 1.01 in place of 0.94. Where a step has enough to do for two, and not for
-# five, such a network has a batch of SHARD_ROWS cut in two already. Against a shared tile, with two threads
-# and with one: 64-100-10 with 64 rows 0.84 and 1.06, with 128 rows 0.81 and 1.03; with 32 rows it would be
-# 1.08 and 1.25 (in turn; docs/engine.md).
-REPLICATED_BYTES, REPLICATED_SHARDS = 128 * 1024, 4
+# Two threads both keep parameters up to here, and their moments (loops.py). Where a step has enough to do for
+# two, and not for five, such a network has a batch of SHARD_ROWS cut in two already. Against a shared tile,
+# with two threads and with one: 64-100-10 with 64 rows 0.84 and 1.06, with 128 rows 0.81 and 1.03; with 32
+# rows it would be 1.08 and 1.25 (in turn; docs/engine.md).
+REPLICATED_BYTES = 128 * 1024
 # Floating point operations of a step from which on two threads pay (engine.py), and from which on more than
 # four would share a tile, if there are so many: what two replicas save is less than that.
 TWO_THREADS_WORK, MORE_THREADS_WORK = 1e6, 1e7
@@ -156,6 +155,5 @@ def make_layout(sizes, dtype, batch_rows):
     heights = chunks[:, CHUNK_LAST] - chunks[:, CHUNK_FIRST] + chunks[:, CHUNK_HAS_BIAS]
     largest = int((heights * table[chunks[:, CHUNK_LAYER], LD]).max())
     window = max(WINDOW_NUMBERS, largest)
-    replicates = small and 1 < -(-batch_rows // shard_rows) <= REPLICATED_SHARDS
-    tile = panel_rows, tile_panels, tile_numbers, shard_rows, replicates
+    tile = panel_rows, tile_panels, tile_numbers, shard_rows, small and shard_rows < batch_rows
     return Layout(table, chunks, n_parameters, *tile, window, window // largest)

@@ -22,6 +22,7 @@ from fastnn.kernels.passes import (
 from fastnn.kernels.sample import fold
 from fastnn.kernels.samples import learns_at_once, pass_samples, penalty
 from fastnn.kernels.schedule import begin_batch, check_finite, end_batch, judge
+from fastnn.kernels.shards import first_of_half, join
 from fastnn.kernels.simd import lanes, panel_of, panel_rows
 from fastnn.kernels.sparse import multiplied_as_is
 from fastnn.kernels.state import (
@@ -195,7 +196,7 @@ def shared_gradient(rank, n_threads, references, model, work, control, first, la
 
 
 @kernel(embed=True)
-def batch_gradient(rank, n_threads, references, model, work, control, at_once, replicates):
+def batch_gradient(rank, n_threads, references, model, gradients, work, control, at_once, replicates):
     """Gradient of the batch at the cursor, in `n_shards` vectors that are still to be added. Returns whether
     the step is done as well.
 
@@ -208,6 +209,7 @@ def batch_gradient(rank, n_threads, references, model, work, control, at_once, r
     if n_threads > 1 and not replicates:
         ask_for(model.params)
     vectors, taken = (last - first + unit - 1) // unit, control.taken
+    follows = -1  # the shard after those that this thread has added, from the first of a half on
     while True:
         shard, ended = take_run(taken, FORWARD_AND_BACK, rank, n_threads, ints[N_SHARDS], 1)
         if shard == ended:
@@ -215,6 +217,14 @@ def batch_gradient(rank, n_threads, references, model, work, control, at_once, r
         start, stop = share(vectors, shard, ints[N_SHARDS])
         begin, end = first + start * unit, min(first + stop * unit, last)
         control.shard_losses[shard] = shard_gradient(rank, shard, references, work, control, begin, end)
+        # Where there are others, they read one gradient then, not several: 32-64-64-1 with 256 rows 0.96.
+        half = first_of_half(shard, ints[N_SHARDS])
+        joined = shard == follows and shard > half
+        if joined:
+            join(gradients[half], gradients[shard])
+        control.joined[shard] = joined
+        if n_threads > 1 and (joined or shard == half):
+            follows = shard + 1
     meet(control, n_threads)
     if rank == 0:
         for shard in range(ints[N_SHARDS]):
@@ -285,7 +295,9 @@ def train(rank, n_threads, model, moments, data, work, control):
         n_threads = control.ints[TEAM]
         if control.ints[GO] == 0 or rank >= n_threads:
             break
-        if not batch_gradient(rank, n_threads, references, own_model, work, control, at_once, replicates):
+        if not batch_gradient(
+            rank, n_threads, references, own_model, moments.gradients, work, control, at_once, replicates
+        ):
             update_all(rank, n_threads, everything, control, replicates)
         meet(control, n_threads)
         if rank == 0:

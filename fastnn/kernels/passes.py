@@ -27,6 +27,7 @@ from fastnn.kernels.layout import (
 )
 from fastnn.kernels.optimizers import adam, adam_by_few_rows, update
 from fastnn.kernels.parts import dereference, part
+from fastnn.kernels.shards import add_shards
 from fastnn.kernels.simd import block_prefetch, lanes, panel_rows
 from fastnn.kernels.state import N_SHARDS, OWN, REPLICA, ROW_SCALE, SOLVER, SUM_NUMBERS
 
@@ -139,20 +140,6 @@ def ask_for(params):
             block_prefetch(params, 1, 1, at, 0, 0)
 
 
-@kernel
-def add_shards(gradients, n_shards, first, sums):
-    """sums[i] = sum_s gradients[s, first + i], in the order of the shards.  gradients (S, P); sums may be
-    part of its first row.
-    """
-    left, right = gradients[0][first : first + sums.size], gradients[1][first : first + sums.size]
-    for i in range(sums.size):
-        sums[i] = left[i] + right[i]
-    for shard in range(2, n_shards):
-        other = gradients[shard][first : first + sums.size]
-        for i in range(sums.size):
-            sums[i] += other[i]
-
-
 @kernel(embed=True)
 def update_range(model, moments, control, first, last, hyper, shard, window, origin):
     """Add the shards' gradients, then one step of the solver, on [first, last) of the flat vectors; or only
@@ -172,7 +159,7 @@ def update_range(model, moments, control, first, last, hyper, shard, window, ori
         elif n_shards > 1:
             if solver != GRADIENT_ONLY:
                 gradient = window[: end - begin]
-            add_shards(moments.gradients, n_shards, begin, gradient)
+            add_shards(moments.gradients, control.joined, n_shards, begin, gradient)
         first_moment = m[begin:end] if m.size else m
         second_moment = v[begin:end] if v.size else v
         squares += update(solver, params[begin:end], gradient, first_moment, second_moment, hyper)

@@ -84,6 +84,7 @@ class Control(NamedTuple):
     chunks: np.ndarray  # (C, CHUNK_FIELDS) int64
     squares: np.ndarray  # (threads, C or more) float64: sum of squared weights in each chunk, in row 0
     shard_losses: np.ndarray  # (shards,) float64
+    joined: np.ndarray  # (shards,) int64: 1 where the first shard of its half has the gradient, too
     barrier: np.ndarray  # where threads meet (meeting.py)
     taken: np.ndarray  # (PHASES, threads, BARRIER_SIZE): how much of each thread's share is taken
 
