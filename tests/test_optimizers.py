@@ -194,8 +194,8 @@ def test_moments_and_padding_of_a_trained_network_stay_in_the_layout(sizes, batc
 def test_adam_by_few_rows_has_the_sum_of_outer_products_as_its_gradient(dtype):
     lanes = vector_lanes(np.dtype(dtype))
     height = PANEL_VECTORS * lanes
-    for inputs, vectors in [(4, 1), (8, 2), (12, 5)]:
-        for n_rows in (1, 3, lanes):
+    for inputs, vectors in [(4, 1), (8, 2), (12, 5), (28, 2)]:
+        for n_rows in (1, 3, lanes, height - 1, height):
             ld = vectors * lanes
             rng, shape = np.random.default_rng(inputs), (inputs, ld)
             start = draw(rng, inputs * ld, dtype)
@@ -211,8 +211,10 @@ def test_adam_by_few_rows_has_the_sum_of_outer_products_as_its_gradient(dtype):
                 strips = delta.reshape(vectors, lanes, height).transpose(0, 2, 1)
                 read = [Guarded(values.ravel(), READ) for values in (x, strips)]
                 before, settings = buffers[0].values.astype(float), hyper_of(ADAM, step, dtype)[0][0]
-                arrays = [buffer.values for buffer in (*buffers, *read)]
-                squares = hyper.adam_by_few_rows(*arrays, (ld, ld), n_rows, settings)
+                room = Guarded(np.zeros(2 * hyper.TALL * lanes, dtype), WRITTEN)
+                flat, arrays = (tuple(buffer.values for buffer in group) for group in (buffers, read))
+                squares = hyper.adam_by_few_rows(flat, *arrays, (ld, ld, n_rows), room.values, settings)
+                room.assert_guards_untouched()
                 np.testing.assert_allclose(
                     squares, (before**2).sum(), rtol=(before.size + 1) * float(np.finfo(dtype).eps)
                 )

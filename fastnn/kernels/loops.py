@@ -145,7 +145,7 @@ def learns_from_few(layers, params, control, work):
     many inputs those that are idle are left out instead (idle.py): 784-32-10 would take 1.13.
     """
     small = params.size * params.itemsize <= FEW_ROWS_BYTES and layers[0, INPUTS] <= FEW_ROWS_INPUTS
-    return small and control.ints[SOLVER] == ADAM and control.ints[BATCH] <= lanes(work.tiles)
+    return small and control.ints[SOLVER] == ADAM and control.ints[BATCH] <= panel_rows(work.tiles)
 
 
 @kernel(embed=True)

@@ -10,11 +10,11 @@ from fastnn.kernels.arithmetic import block_sum, over_root
 from fastnn.kernels.codes import ADAM, MOMENTUM, NESTEROV, SGD
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.simd import (
+    VECTOR_BITS,
     block_broadcast,
     block_load,
     block_multiply_add,
     block_store,
-    block_vector,
     block_zero,
     lanes,
     panel_rows,
@@ -23,6 +23,9 @@ from fastnn.kernels.simd import (
 # Hyper-parameters of one step, cast to the dtype of the parameters once. UNIT, by which gradient and decay
 # come multiplied, is sqrt(1 - beta_2) for Adam and 1 for the others.
 RATE, DECAY, BETA_1, BETA_2, EPSILON, UNIT, N_HYPER = range(7)
+# Inputs at once where few rows have their gradient and Adam's step in one: sums for what the registers hold,
+# and for the last ones.
+TALL, LOW = 8 if VECTOR_BITS == 512 else 4, 4
 
 
 @kernel(embed=True)
@@ -184,49 +187,69 @@ def adam_by_rows(params, first, second, x, delta, hyper):
     return block_sum(squares)
 
 
-@kernel(exact=True, embed=True)
-def adam_pair(params, first, second, left, right, at, h):
-    """`adam_rule` for two vectors beside each other with these gradients; returns params^2 before."""
-    squares = adam_vector(params, first, second, left, at, h)
-    return squares + adam_vector(params, first, second, right, at + lanes(params), h)
+def make_adam_by_block(height, width):
+    """The kernel that makes height x width vectors of the gradient, and takes their step."""
+
+    @kernel(exact=True, embed=True)
+    def adam_by_block(flat, places, x, deltas, sizes, gradient, h):
+        """`adam_rule` for W[m, o : o + width * lanes], m < height, with the gradient sum_r x[m, r]
+        delta[r, o]; returns the sum of squares before.
+
+        (W, m, v) = flat; (at, x_at, strip) = places, where they, x and deltas begin; others as below.
+        """
+        (params, first, second), (at, x_at, strip), (ld, _, n_rows) = flat, places, sizes
+        step, rows, block = lanes(x), panel_rows(x), block_zero(x, height, width)
+        for r in range(n_rows):
+            block = block_multiply_add(block, x, x_at + r, rows, deltas, strip + r * step, rows * step)
+        block_store(block, gradient, 0, width * step)
+        squares = block_zero(x, 1, 1)
+        for m in range(height):
+            for o in range(0, width * step, step):
+                part = block_load(gradient, 1, 1, m * width * step + o, 0)
+                squares += adam_vector(params, first, second, part, at + m * ld + o, h)
+        return squares
+
+    return adam_by_block
+
+
+def make_adam_by_band(height):
+    """The kernel that does so with all outputs of `height` inputs."""
+    pair, single = make_adam_by_block(height, 2), make_adam_by_block(height, 1)
+
+    @kernel(exact=True, embed=True)
+    def adam_by_band(flat, at, x, deltas, sizes, gradient, h):
+        """Arrays as below, for the inputs whose weights begin at `at`."""
+        (ld, width, _), step, rows, squares = sizes, lanes(x), panel_rows(x), block_zero(x, 1, 1)
+        x_at, pairs = at // ld * rows, width - width % (2 * step)
+        for o in range(0, pairs, 2 * step):
+            squares += pair(flat, (at + o, x_at, o * rows), x, deltas, sizes, gradient, h)
+        if pairs < width:
+            squares += single(flat, (at + pairs, x_at, pairs * rows), x, deltas, sizes, gradient, h)
+        return squares
+
+    return adam_by_band
+
+
+tall_band = make_adam_by_band(TALL)
+low_band = tall_band if TALL == LOW else make_adam_by_band(LOW)
 
 
 @kernel(exact=True)
-def adam_by_few_rows(params, first, second, x, deltas, sizes, n_rows, hyper):
-    """`adam_rule` for W (I, ld) with the gradient sum_r x[i, r] delta[r, o],  r < n_rows; returns sum(W^2)
-    before.  (ld, O rounded up to whole vectors) = sizes; I in fours, x (I, R), deltas: strips (ld / lanes, R,
-    lanes).
+def adam_by_few_rows(flat, x, deltas, sizes, gradient, hyper):
+    """`adam_rule` for W (I, ld) with the gradient sum_r x[i, r] delta[r, o],  r < n_rows <= R; returns
+    sum(W^2) before.
 
-    The gradient stays in registers, and what Adam divides lies beside what is multiplied. Of a step of
-    64-100-10 with its gradients in a window: with 4 rows 0.85, with 8 rows 0.89, with 16 rows 0.95, in double
-    0.93 with 8 rows; with 32 rows 1.0 (AVX-512, in turn).
+    (W, m, v) = flat; (ld, O rounded up to whole vectors, n_rows) = sizes; I in fours, x (I, R), deltas:
+    strips (ld / lanes, R, lanes); gradient: room for TALL x 2 vectors.
+
+    The gradient never leaves L1, and what Adam divides, or waits for, lies beside what is multiplied.
     """
-    h, step, rows, squares = vectors(hyper), lanes(x), panel_rows(x), block_zero(x, 1, 1)
-    ld, width = sizes
-    for at in range(0, params.size, 4 * ld):
-        x_at = at // ld * rows
-        for o in range(0, width - step, 2 * step):
-            block, start = block_zero(x, 4, 2), at + o
-            for r in range(n_rows):
-                strip = o * rows + r * step
-                block = block_multiply_add(block, x, x_at + r, rows, deltas, strip, rows * step)
-            left, right = block_vector(block, 0, 0), block_vector(block, 0, 1)
-            squares += adam_pair(params, first, second, left, right, start, h)
-            left, right = block_vector(block, 1, 0), block_vector(block, 1, 1)
-            squares += adam_pair(params, first, second, left, right, start + ld, h)
-            left, right = block_vector(block, 2, 0), block_vector(block, 2, 1)
-            squares += adam_pair(params, first, second, left, right, start + 2 * ld, h)
-            left, right = block_vector(block, 3, 0), block_vector(block, 3, 1)
-            squares += adam_pair(params, first, second, left, right, start + 3 * ld, h)
-        if width // step % 2 == 1:
-            o = width - step
-            slim, start = block_zero(x, 4, 1), at + o
-            for r in range(n_rows):
-                slim = block_multiply_add(slim, x, x_at + r, rows, deltas, o * rows + r * step, 0)
-            squares += adam_vector(params, first, second, block_vector(slim, 0, 0), start, h)
-            squares += adam_vector(params, first, second, block_vector(slim, 1, 0), start + ld, h)
-            squares += adam_vector(params, first, second, block_vector(slim, 2, 0), start + 2 * ld, h)
-            squares += adam_vector(params, first, second, block_vector(slim, 3, 0), start + 3 * ld, h)
+    h, ld, squares = vectors(hyper), sizes[0], block_zero(x, 1, 1)
+    tall = flat[0].size // (TALL * ld) * TALL * ld
+    for at in range(0, tall, TALL * ld):
+        squares += tall_band(flat, at, x, deltas, sizes, gradient, h)
+    for at in range(tall, flat[0].size, LOW * ld):
+        squares += low_band(flat, at, x, deltas, sizes, gradient, h)
     return block_sum(squares)
 
 

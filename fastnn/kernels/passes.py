@@ -108,7 +108,7 @@ def add_gradients(given, tile, rank, shard, begin, n_rows, first, last, fresh):
 def learn_from_few(given, rank, n_rows):
     """Gradients and Adam's step in one, on all chunks, from a finished tile of one panel of n_rows rows."""
     model, moments, _, work, control = dereference(given)
-    tile, params, bias_gradients = work.tiles[0], model.params, work.windows[rank]
+    tile, params, room = work.tiles[0], model.params, work.windows[rank]
     m, v = moments.first, moments.second
     for index in range(len(control.chunks)):
         chunk = control.chunks[index]
@@ -118,13 +118,13 @@ def learn_from_few(given, rank, n_rows):
         x, deltas = tile[layer[X_AT] + chunk[CHUNK_FIRST] * rows :], tile[layer[STRIPS_AT] :]
         # Whole blocks of rows, the last of which may be padding.
         end = layer[WEIGHTS_AT] + min(chunk[CHUNK_LAST], (layer[INPUTS] + 3) // 4 * 4) * ld
-        weights, sizes = (params[begin:end], m[begin:end], v[begin:end]), (ld, width)
-        control.squares[0, index] = adam_by_few_rows(*weights, x, deltas, sizes, n_rows, moments.hyper[0])
+        weights, sizes = (params[begin:end], m[begin:end], v[begin:end]), (ld, width, n_rows)
+        control.squares[0, index] = adam_by_few_rows(weights, x, deltas, sizes, room, moments.hyper[0])
         # Padding stays 0 while training diverges, too: 0 times infinity is nan.
         for at in range(layer[WEIGHTS_AT] + layer[INPUTS] * ld, end):
             params[at], m[at], v[at] = 0, 0, 0
         if chunk[CHUNK_HAS_BIAS]:
-            at, end, gradient = layer[BIAS_AT], layer[BIAS_AT] + ld, bias_gradients[:ld]
+            at, end, gradient = layer[BIAS_AT], layer[BIAS_AT] + ld, room[:ld]
             bias_gradient(deltas, gradient, ld, n_rows, True)
             adam(params[at:end], gradient, m[at:end], v[at:end], moments.hyper[1])
 

@@ -296,19 +296,6 @@ def store_word(typing, bytes_, at, word):
     return types.void(bytes_, types.intp, types.uint64), generate
 
 
-@intrinsic(prefer_literal=True)
-def block_vector(typing, block, row, column):
-    """The block of one vector that is block[row, column]; both literal."""
-    literal = isinstance(row, types.IntegerLiteral) and isinstance(column, types.IntegerLiteral)
-
-    def generate(context, builder, sig, args):
-        vector = Emitter(context, builder, block).get(args[0], row.literal_value, column.literal_value)
-        return Emitter(context, builder, sig.return_type).pack([vector])
-
-    one = Block(block.dtype, 1, 1, block.lanes) if isinstance(block, Block) else None
-    return (one(block, row, column), generate) if one and literal else None
-
-
 @intrinsic
 def ones(typing, bits):
     """How many bits of an integer are 1."""
