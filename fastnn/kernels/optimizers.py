@@ -187,27 +187,38 @@ def adam_by_rows(params, first, second, x, delta, hyper):
     return block_sum(squares)
 
 
+@kernel(exact=True)
+def adam_of_block(flat, at, ld, shape, gradient, hyper):
+    """`adam_rule` for W[m, o],  m < height and o < width; returns the sum of squares before, lane by lane.
+
+    (W, m, v) = flat, from `at` on, ld numbers from row to row; (height, width) = shape, width in whole
+    vectors; gradient (height, width).
+    """
+    (params, first, second), (height, width), step = flat, shape, lanes(gradient)
+    h, squares = vectors(hyper), block_zero(gradient, 1, 1)
+    for m in range(height):
+        for o in range(0, width, step):
+            part = block_load(gradient, 1, 1, m * width + o, 0)
+            squares += adam_vector(params, first, second, part, at + m * ld + o, h)
+    return squares
+
+
 def make_adam_by_block(height, width):
     """The kernel that makes height x width vectors of the gradient, and takes their step."""
 
     @kernel(exact=True, embed=True)
-    def adam_by_block(flat, places, x, deltas, sizes, gradient, h):
+    def adam_by_block(flat, places, x, deltas, sizes, gradient, hyper):
         """`adam_rule` for W[m, o : o + width * lanes], m < height, with the gradient sum_r x[m, r]
         delta[r, o]; returns the sum of squares before.
 
         (W, m, v) = flat; (at, x_at, strip) = places, where they, x and deltas begin; others as below.
         """
-        (params, first, second), (at, x_at, strip), (ld, _, n_rows) = flat, places, sizes
+        (at, x_at, strip), (ld, _, n_rows) = places, sizes
         step, rows, block = lanes(x), panel_rows(x), block_zero(x, height, width)
         for r in range(n_rows):
             block = block_multiply_add(block, x, x_at + r, rows, deltas, strip + r * step, rows * step)
         block_store(block, gradient, 0, width * step)
-        squares = block_zero(x, 1, 1)
-        for m in range(height):
-            for o in range(0, width * step, step):
-                part = block_load(gradient, 1, 1, m * width * step + o, 0)
-                squares += adam_vector(params, first, second, part, at + m * ld + o, h)
-        return squares
+        return adam_of_block(flat, at, ld, (height, width * step), gradient, hyper)
 
     return adam_by_block
 
@@ -217,14 +228,14 @@ def make_adam_by_band(height):
     pair, single = make_adam_by_block(height, 2), make_adam_by_block(height, 1)
 
     @kernel(exact=True, embed=True)
-    def adam_by_band(flat, at, x, deltas, sizes, gradient, h):
+    def adam_by_band(flat, at, x, deltas, sizes, gradient, hyper):
         """Arrays as below, for the inputs whose weights begin at `at`."""
         (ld, width, _), step, rows, squares = sizes, lanes(x), panel_rows(x), block_zero(x, 1, 1)
         x_at, pairs = at // ld * rows, width - width % (2 * step)
         for o in range(0, pairs, 2 * step):
-            squares += pair(flat, (at + o, x_at, o * rows), x, deltas, sizes, gradient, h)
+            squares += pair(flat, (at + o, x_at, o * rows), x, deltas, sizes, gradient, hyper)
         if pairs < width:
-            squares += single(flat, (at + pairs, x_at, pairs * rows), x, deltas, sizes, gradient, h)
+            squares += single(flat, (at + pairs, x_at, pairs * rows), x, deltas, sizes, gradient, hyper)
         return squares
 
     return adam_by_band
@@ -244,12 +255,12 @@ def adam_by_few_rows(flat, x, deltas, sizes, gradient, hyper):
 
     The gradient never leaves L1, and what Adam divides, or waits for, lies beside what is multiplied.
     """
-    h, ld, squares = vectors(hyper), sizes[0], block_zero(x, 1, 1)
+    ld, squares = sizes[0], block_zero(x, 1, 1)
     tall = flat[0].size // (TALL * ld) * TALL * ld
     for at in range(0, tall, TALL * ld):
-        squares += tall_band(flat, at, x, deltas, sizes, gradient, h)
+        squares += tall_band(flat, at, x, deltas, sizes, gradient, hyper)
     for at in range(tall, flat[0].size, LOW * ld):
-        squares += low_band(flat, at, x, deltas, sizes, gradient, h)
+        squares += low_band(flat, at, x, deltas, sizes, gradient, hyper)
     return block_sum(squares)
 
 

@@ -56,7 +56,7 @@ def make_add_shards(height):
 add_fours, add_ones = make_add_shards(4), make_add_shards(1)
 
 
-@kernel(embed=True)
+@kernel
 def add_shards(gradients, joined, n_shards, first, sums):
     """sums[i] = sum_s gradients[s, first + i],  s < n_shards, two or more.  sums, whole vectors, may be part
     of the first row.
