@@ -141,8 +141,8 @@ def shard_gradient(rank, shard, references, work, control, first, last):
 @kernel(embed=True)
 def learns_from_few(layers, params, control, work):
     """Whether batches are so small that Adam takes its gradients as they are made. A single panel has a
-    single thread; larger networks stream through memory: 784-256-128-10 with 16 rows would take 1.04; and of
-    many inputs those that are idle are left out instead (idle.py): 784-32-10 would take 1.13.
+    single thread; larger networks stream through memory: 784-256-128-10 with 16 rows would take 0.95 to 1.03;
+    and of many inputs those that are idle are left out instead (idle.py): 784-32-10 would take 1.13.
     """
     small = params.size * params.itemsize <= FEW_ROWS_BYTES and layers[0, INPUTS] <= FEW_ROWS_INPUTS
     return small and control.ints[SOLVER] == ADAM and control.ints[BATCH] <= panel_rows(work.tiles)

@@ -1,7 +1,7 @@
 """The gradient of a batch from those of its shards: the sum of two halves, each in the order of its shards.
 
 A thread that has made the first shard of a half and the next ones joins them there, so others have one vector
-to read and not several. Who joins what is chance; the sum is not.
+to read and not several. Who joins what is chance; the sum is not, so the kernels that add are `exact`.
 
 Legend: gradients (S, P), a row for each shard; joined (S,), 1 where a shard has been added to the first of
 its half.
@@ -29,7 +29,7 @@ def join(sums, gradient):
 def make_add_shards(height):
     """The kernel that adds blocks of `height` vectors."""
 
-    @kernel(embed=True)
+    @kernel(exact=True, embed=True)
     def add_half(gradients, joined, first_shard, last_shard, at):
         """Sum of the blocks gradients[s, at:],  first_shard <= s < last_shard, that are not joined."""
         step, size = lanes(gradients), gradients.shape[1]
@@ -39,7 +39,7 @@ def make_add_shards(height):
                 half += block_load(gradients, height, 1, shard * size + at, step)
         return half
 
-    @kernel
+    @kernel(exact=True)
     def add_blocks(gradients, joined, n_shards, first, begin, sums):
         """`add_shards` for begin <= i, as far as there are whole blocks; returns where they end."""
         middle, step = first_of_half(n_shards, n_shards), lanes(gradients)
