@@ -76,9 +76,9 @@ def block_sum(typing, block):
     return (block.dtype(block), generate) if one else None
 
 
-# What vfixupimm makes of a number, four bits for each kind: of 0 (kind 2) and infinity (kind 5) +1 (code 10),
-# all others stay as they are.
-ONE_FOR_ZERO_AND_INFINITY = 10 << 4 * 2 | 10 << 4 * 5
+# What vfixupimm makes of a number, four bits for each kind: +1 (code 10) of 0 (kind 2) and of -infinity and
+# infinity (kinds 4 and 5), all others stay as they are.
+ONE_FOR_ZERO_AND_INFINITY = 10 << 4 * 2 | 10 << 4 * 4 | 10 << 4 * 5
 
 
 def estimated_inverse_root(emit, x):

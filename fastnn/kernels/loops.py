@@ -141,8 +141,9 @@ def shard_gradient(rank, shard, references, work, control, first, last):
 @kernel(embed=True)
 def learns_from_few(layers, params, control, work):
     """Whether batches are so small that Adam takes its gradients as they are made. A single panel has a
-    single thread; larger networks stream through memory: 784-256-128-10 with 16 rows would take 0.95 to 1.03;
-    and of many inputs those that are idle are left out instead (idle.py): 784-32-10 would take 1.13.
+    single thread; larger networks stream through memory: 784-256-128-10 with 16 rows would take 0.95, with
+    AVX2 or in double 1.03; and of many inputs those that are idle are left out instead (idle.py): 784-32-10
+    would take 1.13.
     """
     small = params.size * params.itemsize <= FEW_ROWS_BYTES and layers[0, INPUTS] <= FEW_ROWS_INPUTS
     return small and control.ints[SOLVER] == ADAM and control.ints[BATCH] <= panel_rows(work.tiles)
@@ -209,7 +210,7 @@ def batch_gradient(rank, n_threads, references, model, gradients, work, control,
     if n_threads > 1 and not replicates:
         ask_for(model.params)
     vectors, taken = (last - first + unit - 1) // unit, control.taken
-    follows = -1  # the shard after those that this thread has added, from the first of a half on
+    follows = -1  # the shard that comes after those of a half that this thread has made, from its first on
     while True:
         shard, ended = take_run(taken, FORWARD_AND_BACK, rank, n_threads, ints[N_SHARDS], 1)
         if shard == ended:
@@ -217,7 +218,7 @@ def batch_gradient(rank, n_threads, references, model, gradients, work, control,
         start, stop = share(vectors, shard, ints[N_SHARDS])
         begin, end = first + start * unit, min(first + stop * unit, last)
         control.shard_losses[shard] = shard_gradient(rank, shard, references, work, control, begin, end)
-        # Where there are others, they read one gradient then, not several: 32-64-64-1 with 256 rows 0.96.
+        # Another thread reads one gradient then, not several: 32-64-64-1 with 256 rows 0.96 (in turn).
         half = first_of_half(shard, ints[N_SHARDS])
         joined = shard == follows and shard > half
         if joined:

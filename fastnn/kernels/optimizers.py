@@ -23,8 +23,8 @@ from fastnn.kernels.simd import (
 # Hyper-parameters of one step, cast to the dtype of the parameters once. UNIT, by which gradient and decay
 # come multiplied, is sqrt(1 - beta_2) for Adam and 1 for the others.
 RATE, DECAY, BETA_1, BETA_2, EPSILON, UNIT, N_HYPER = range(7)
-# Inputs at once where few rows have their gradient and Adam's step in one: sums for what the registers hold,
-# and for the last ones.
+# Where few rows have their gradient and Adam's step in one: TALL inputs at once, whose sums fill the
+# registers, and LOW of those that are left.
 TALL, LOW = 8 if VECTOR_BITS == 512 else 4, 4
 
 
@@ -211,7 +211,8 @@ def make_adam_by_block(height, width):
         """`adam_rule` for W[m, o : o + width * lanes], m < height, with the gradient sum_r x[m, r]
         delta[r, o]; returns the sum of squares before.
 
-        (W, m, v) = flat; (at, x_at, strip) = places, where they, x and deltas begin; others as below.
+        (W, m, v) = flat; (at, x_at, strip) = places, where they, x and deltas begin; the others as in
+        `adam_by_few_rows`.
         """
         (at, x_at, strip), (ld, _, n_rows) = places, sizes
         step, rows, block = lanes(x), panel_rows(x), block_zero(x, height, width)
@@ -224,12 +225,12 @@ def make_adam_by_block(height, width):
 
 
 def make_adam_by_band(height):
-    """The kernel that does so with all outputs of `height` inputs."""
+    """The kernel that makes the gradients of `height` inputs by all outputs, and takes their steps."""
     pair, single = make_adam_by_block(height, 2), make_adam_by_block(height, 1)
 
     @kernel(exact=True, embed=True)
     def adam_by_band(flat, at, x, deltas, sizes, gradient, hyper):
-        """Arrays as below, for the inputs whose weights begin at `at`."""
+        """`adam_by_few_rows` for inputs whose weights begin at `at`; returns sum(W^2) before, by lanes."""
         (ld, width, _), step, rows, squares = sizes, lanes(x), panel_rows(x), block_zero(x, 1, 1)
         x_at, pairs = at // ld * rows, width - width % (2 * step)
         for o in range(0, pairs, 2 * step):

@@ -119,8 +119,8 @@ class Work(NamedTuple):
     targets: np.ndarray  # (threads, K * R)
     weights: np.ndarray  # (threads, R)
     losses: np.ndarray  # (threads, panels of a tile) float64
-    # (threads, W): the gradient of a run of chunks, or of a bias, or the sum of shards for SUM_NUMBERS
-    # parameters
+    # (threads, W): the gradient of a run of chunks, of a bias, or of a block of few rows, or the sum of
+    # shards for SUM_NUMBERS parameters
     windows: np.ndarray
     inputs: Inputs
     # (tiles, panels of a tile, I / lanes rounded up) int64: which inputs are busy (idle.py)
