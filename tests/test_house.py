@@ -57,6 +57,7 @@ KERNEL_FLOORS = [
         "meeting",
         "parts",
         "placement",
+        "resolution",
         "simd",
         "state",
         "subnormals",

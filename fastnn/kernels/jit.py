@@ -21,6 +21,7 @@ from numba.core.compiler_machinery import PassManager
 from fastnn.kernels.apart import compiled_apart
 from fastnn.kernels.arguments import fits, formal_of, precision
 from fastnn.kernels.cache import FunctionCache
+from fastnn.kernels.resolution import RememberingContext
 from fastnn.kernels.simd import VECTOR_BITS
 
 # Not `fastmath=True`: with nnan and ninf, isnan() is always false. This set was as fast.
@@ -149,7 +150,7 @@ class CalleeLibrary(WholeVectorLibrary):
 
 
 class WholeVectorCompiler(Compiler):
-    """Numba's compiler with another library to compile into."""
+    """Numba's compiler with another library to compile into, and a memory for what operations do."""
 
     LIBRARY = WholeVectorLibrary
 
@@ -158,6 +159,7 @@ class WholeVectorCompiler(Compiler):
             library = self.LIBRARY(target.codegen(), "kernel")
             library.enable_object_caching()  # as Numba does with its own: what is on disk comes from there
         super().__init__(typing, target, library, *others)
+        self.state.typingctx = RememberingContext(typing, self.state.flags)
 
 
 class CalleeCompiler(WholeVectorCompiler):
