@@ -186,7 +186,7 @@ class Predictor:
         table = kernels.sparse.Table(X, *self._no_entries) if few else make_table(X)
         data = kernels.backprop.Data(table, *self._no_targets)
         args = counter, model, data, out, work, 0 if logits else 1
-        if self._code is None or not readable:
+        if self._code is None or not readable or table.zeros[0]:
             self._code = kernels.predict.code_for(0, *args)
         if threads > 1:
             kernels.team.run_with_helpers(threads, self._code, *args)
@@ -281,7 +281,7 @@ class Session:
         self._args = self.model, moments, data, self.work, control
         one_row, dtype = self.batch_rows == 1, self.gradients.dtype
         X, y = data.table.X, data.y
-        bare = X.size > 0 and data.weights.size == 0
+        bare = X.size > 0 and data.weights.size == 0 and data.table.zeros[0] == 0
         if self._code is not None and bare and plain(X, dtype) and plain(y, dtype):
             return
         if one_row:

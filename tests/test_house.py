@@ -68,6 +68,7 @@ KERNEL_FLOORS = [
     {"sparse"},
     {"zeros"},
     {"backprop"},
+    {"thin"},
     {"passes", "samples"},
     {"loops"},
 ]

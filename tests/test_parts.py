@@ -63,8 +63,8 @@ def started(monkeypatch):
     """The processes that were started."""
     processes, start = [], apart.start
 
-    def recorded(tasks):
-        processes.append(start(tasks))
+    def recorded(*args):
+        processes.append(start(*args))
         return processes[-1]
 
     monkeypatch.setattr(apart, "start", recorded)
@@ -111,13 +111,13 @@ def test_precisions_do_not_mix(module):
 def test_what_is_on_disk_is_compiled_by_nobody(module, counts, monkeypatch):
     check(module)
     del sys.modules["scaling"]
-    monkeypatch.setattr(apart, "start", lambda tasks: pytest.fail("there is nothing to compile"))
+    monkeypatch.setattr(apart, "start", lambda *args: pytest.fail("there is nothing to compile"))
     check(importlib.import_module("scaling"))
     assert counts() == {"compiled": 2, "loaded": 4}
 
 
 def test_a_single_part_is_compiled_here(module, monkeypatch):
-    monkeypatch.setattr(apart, "start", lambda tasks: pytest.fail("not worth a process"))
+    monkeypatch.setattr(apart, "start", lambda *args: pytest.fail("not worth a process"))
     x, out = arrays()
     module.scale_all_but_the_first(x, 3, out)
     np.testing.assert_array_equal(out, [0, 3, 6, 9])
@@ -145,7 +145,7 @@ def test_where_no_process_can_be_started_all_is_compiled_here(module, counts, mo
 def test_without_a_folder_for_compiled_code_no_process_is_started(module, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "file"))
-    monkeypatch.setattr(apart, "start", lambda tasks: pytest.fail("its work would be lost"))
+    monkeypatch.setattr(apart, "start", lambda *args: pytest.fail("its work would be lost"))
     monkeypatch.setitem(cache._state, "warned", True)
     check(module)
 
@@ -214,7 +214,7 @@ def test_the_other_process_is_as_isolated_as_this_one(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(f"open({str(marker)!r}, 'w')", encoding="utf-8")
     code = (
         f"import sys; sys.path[:] = {sys.path!r}\n"
-        "from fastnn.kernels import apart; print(apart.start([]).wait())"
+        "from fastnn.kernels import apart; print(apart.start([], []).wait())"
     )
     for isolated in (True, False):
         command = [sys.executable, *(["-I"] if isolated else []), "-c", code]
@@ -241,7 +241,7 @@ def test_other_settings_than_the_environments_are_not_compiled_for(module, count
 
 def test_what_could_not_be_kept_is_not_compiled_by_another_process(module, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    monkeypatch.setattr(apart, "start", lambda tasks: pytest.fail("its work would be lost"))
+    monkeypatch.setattr(apart, "start", lambda *args: pytest.fail("its work would be lost"))
     check(module)
 
 

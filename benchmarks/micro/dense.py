@@ -16,7 +16,7 @@ import numpy as np
 
 from fastnn.architecture import Architecture
 from fastnn.engine import aligned_zeros, make_model, make_table, make_work
-from fastnn.kernels import backprop, dense, layout, optimizers, passes
+from fastnn.kernels import backprop, dense, layout, optimizers
 from fastnn.kernels.simd import lanes, panel_rows
 from fastnn.network import Network
 
@@ -36,7 +36,7 @@ def load(times, model, data, scratch, panels, n_rows):
 @numba.njit(nogil=True)
 def forward(times, model, data, scratch, panels, n_rows):
     for _ in range(times):
-        backprop.forward(model, data.table, scratch, (0, panels), n_rows, True)
+        backprop.forward(model, scratch, (0, panels), n_rows, True, 0)
 
 
 @numba.njit(nogil=True)
@@ -62,7 +62,8 @@ def transpose(times, delta, deltas):
 def weight_gradients(times, model, data, scratch, panels, n_rows, gradient, chunks):
     for _ in range(times):
         for index in range(len(chunks)):
-            backprop.chunk_gradient(model, data, chunks[index], scratch, gradient, 0, 0, n_rows, True)
+            backprop.chunk_gradient(model, chunks[index], scratch, gradient, 0, n_rows, True)
+            backprop.chunk_bias_gradient(model, chunks[index], scratch, gradient, 0, n_rows, True)
 
 
 @numba.njit(nogil=True)
@@ -122,7 +123,7 @@ def phases(sizes, n_rows, activation):
     n_rows = min(n_rows, plan.tile_panels * plan.panel_rows)
     panels = -(-n_rows // plan.panel_rows)
     model = make_model(plan, architecture.codes, network.parameters)
-    scratch = passes.scratch_of(make_work(plan, sizes[-1], DTYPE, 1, 1), 0, 0)
+    scratch = backprop.scratch_of(make_work(plan, sizes[-1], DTYPE, 1, 1), 0, 0)
     X, y = random.rand(2 * n_rows, sizes[0]).astype(DTYPE), random.randint(0, sizes[-1], (2 * n_rows, 1))
     order = random.permutation(2 * n_rows)
     data = backprop.Data(make_table(X), y.astype(DTYPE), np.empty(0, DTYPE), order)

@@ -64,9 +64,9 @@ def module_path():
     return [*map("".join, absolute), HERE]  # of plain strings: others may not be known there
 
 
-def start(tasks):
+def start(tasks, parts):
     """The process, with its tasks; None where none can be started."""
-    message = pickle.dumps(module_path()) + pickle.dumps((environment(), tasks))
+    message = pickle.dumps(module_path()) + pickle.dumps((environment(), tasks, parts))
     isolated = "-I" if sys.flags.ignore_environment else "-P"
     nowhere, no_window = subprocess.DEVNULL, getattr(subprocess, "CREATE_NO_WINDOW", 0)
     streams = {"stdin": subprocess.PIPE, "stdout": nowhere, "stderr": nowhere}
@@ -81,17 +81,21 @@ def start(tasks):
     return process
 
 
-@contextlib.contextmanager
-def compiled_apart(functions):
-    """Compile functions in another process during a `with` block, as far as there can be one.
+def names_of(parts):
+    """Where another process finds them."""
+    return [(part.__module__, part.__qualname__, signature) for part, signature in parts]
 
-    `functions` are pairs of one that has a `dispatcher`, to be found in its module, and a signature. At the
-    end of the block the process is waited for, at most as long again, or PATIENCE.
+
+@contextlib.contextmanager
+def compiled_apart(chosen, parts):
+    """Compile the chosen ones of these parts in another process during a `with` block, as far as there can be
+    one. Both are pairs of a part and its signature; a part may call any of them.
+
+    At the end of the block the process is waited for, at most as long again, or PATIENCE.
     """
-    tasks = [(function.__module__, function.__qualname__, signature) for function, signature in functions]
     begun, process = time.monotonic(), None
     try:
-        process = start(tasks) if tasks and can_help() else None
+        process = start(names_of(chosen), names_of(parts)) if chosen and can_help() else None
         yield
         if process:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -104,7 +108,11 @@ def compiled_apart(functions):
 
 def main():
     """What the other process does. With other settings its files would never be looked for."""
-    settings, tasks = pickle.load(sys.stdin.buffer)
+    settings, tasks, parts = pickle.load(sys.stdin.buffer)
     gc.disable()  # as in jit.py
-    for module, name, signature in tasks if settings == environment() else []:
+    if settings != environment():
+        return
+    for module, name, signature in parts:
+        getattr(importlib.import_module(module), name).declare(signature)
+    for module, name, signature in tasks:
         getattr(importlib.import_module(module), name).dispatcher.compile(signature)

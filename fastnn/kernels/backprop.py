@@ -48,15 +48,7 @@ from fastnn.kernels.layout import (
 )
 from fastnn.kernels.losses import loss_and_delta
 from fastnn.kernels.simd import lanes, panel_of, panel_rows
-from fastnn.kernels.sparse import (
-    Table,
-    expand_panel,
-    is_sparse,
-    multiplied_as_is,
-    multiply_panel,
-    sparse_weight_gradient,
-)
-from fastnn.kernels.zeros import busy_gradient, note_panel, propagate_busy, skips_zeros
+from fastnn.kernels.sparse import Table
 
 # From one row of a copied piece of W to the next: whole cache lines, and no power of two (layout.row_length).
 COPY_WIDTH = OUTPUT_PIECE + 16
@@ -103,6 +95,31 @@ class Scratch(NamedTuple):
     copies: np.ndarray  # (copy_numbers,)
     busy: np.ndarray  # (panels of a tile, R, I / 8 rounded up) uint8: zeros.py
     lists: np.ndarray  # (lists, LIST_LENGTH) uint8
+
+
+@kernel(embed=True)
+def scratch_of(work, tile, rank):
+    """What thread `rank` works in, in the tile with this number."""
+    inputs = work.inputs
+    return Scratch(
+        work.tiles[tile],
+        work.rows[rank],
+        work.targets[rank],
+        work.weights[rank],
+        inputs.active[rank],
+        inputs.values[rank],
+        work.masks[tile],
+        work.copies[rank],
+        work.busy[tile],
+        work.lists[rank],
+    )
+
+
+@kernel(embed=True)
+def start_of(layers, chunk):
+    """Where a chunk starts in the flat vector."""
+    layer = layers[chunk[CHUNK_LAYER]]
+    return layer[WEIGHTS_AT] + chunk[CHUNK_FIRST] * layer[LD]
 
 
 def make_multiply(forward):
@@ -219,17 +236,16 @@ def activate_output(code, a, n_outputs):
 
 
 @kernel(embed=True)
-def forward(model, table, scratch, panels, n_rows, activated):
-    """All layers, from what `load_panel` has left: up to z of the output layer, or its a where `activated` is
-    true.
+def forward(model, scratch, panels, n_rows, activated, first):
+    """All layers from z of the one before, or x: up to z of the output layer, or its a where `activated`.
+
+    The panels have x of the first layer; where `first` is 1, they have its z already.
     """
     n_layers, tile = model.layers.shape[0], scratch.tile
     rows = panel_rows(tile)
     for index in range(n_layers):
         layer = model.layers[index]
-        if index == 0 and skips_zeros(table, layer, tile):
-            propagate_busy(layer, model.params, scratch, panels, n_rows)
-        elif index > 0 or not multiplied_as_is(table):
+        if index >= first:
             propagate(layer, model.params, scratch, panels, n_rows, index == 0)
         for panel in range(panels[0], panels[1]):
             a = panel_of(tile, layer[Z_AT], layer[LD], panel)
@@ -272,17 +288,10 @@ def load_targets(data, scratch, begin, count, scale):
 
 @kernel(embed=True)
 def load_panel(model, table, scratch, panel, count):
-    """x[i, r] = X[rows[r], i] of a panel of `count` rows; of a sparse table, z of the first layer at once."""
+    """x[i, r] = X[rows[r], i] of a panel of `count` rows of a dense table."""
     layer = model.layers[0]
     x = panel_of(scratch.tile, layer[X_AT], layer[X_WIDTH], panel)
-    if not is_sparse(table):
-        gather_panel(table.X, scratch.rows, x, scratch.masks[panel], count)
-    elif multiplied_as_is(table):
-        multiply_panel(table, layer, model.params, scratch, panel)
-    else:
-        expand_panel(table, scratch.rows, x, scratch.masks[panel])
-    if skips_zeros(table, layer, x):
-        note_panel(table, scratch.rows, scratch.busy[panel], count)
+    gather_panel(table.X, scratch.rows, x, scratch.masks[panel], count)
 
 
 @kernel(embed=True)
@@ -325,10 +334,10 @@ def copy_busy(layer, scratch, busy, copy, width, row, n_rows):
 
 
 @kernel(embed=True)
-def chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows, fresh):
-    """Gradient of one chunk of weight rows, and of the bias that follows them, from a finished tile.
+def chunk_gradient(model, chunk, scratch, gradient, origin, n_rows, fresh):
+    """Gradient of one chunk of weight rows from a finished tile.  gradient: the flat vector from `origin` on.
 
-    `gradient` is the flat vector from `origin` on: for sparse rows from 0.
+    Of thin rows, the first layer's comes from thin.py.
     """
     tile = scratch.tile
     layer, rows = model.layers[chunk[CHUNK_LAYER]], panel_rows(tile)
@@ -336,40 +345,37 @@ def chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows,
     x = tile[layer[X_AT] : layer[X_AT] + panels * layer[X_WIDTH] * rows]
     delta = tile[layer[DELTA_AT] : layer[DELTA_AT] + panels * layer[LD] * rows]
     deltas = tile[layer[STRIPS_AT] : layer[STRIPS_AT] + panels * layer[LD] * rows]
-    first, last = chunk[CHUNK_FIRST], chunk[CHUNK_LAST]
-    if chunk[CHUNK_LAYER] > 0 or not multiplied_as_is(data.table):
-        at = layer[WEIGHTS_AT] - origin
-        weights = gradient[at + first * layer[LD] : at + last * layer[LD]]
-        ld, width, stop = layer[LD], layer[X_WIDTH], min(last, layer[INPUTS])
-        n_busy, skips = stop - first, chunk[CHUNK_LAYER] == 0 and skips_zeros(data.table, layer, tile)
-        if chunk[CHUNK_LAYER] == 0 and not skips:
-            n_busy = find_busy(layer, scratch, (0, panels), first, stop)
-        # There is room for copies of so many.
-        picks = n_busy < stop - first and n_busy <= SUM_LENGTH
-        busy, sums, x_copy, inputs = scratch.active[:n_busy], weights, x, (first, last)
+    first, last, at = chunk[CHUNK_FIRST], chunk[CHUNK_LAST], layer[WEIGHTS_AT] - origin
+    weights = gradient[at + first * layer[LD] : at + last * layer[LD]]
+    ld, width, stop = layer[LD], layer[X_WIDTH], min(last, layer[INPUTS])
+    n_busy = stop - first
+    if chunk[CHUNK_LAYER] == 0:
+        n_busy = find_busy(layer, scratch, (0, panels), first, stop)
+    # There is room for copies of so many.
+    picks = n_busy < stop - first and n_busy <= SUM_LENGTH
+    busy, sums, x_copy, inputs = scratch.active[:n_busy], weights, x, (first, last)
+    if picks:
+        width, inputs = (n_busy + 7) // 8 * 8, (0, n_busy)
+        sums, x_copy = scratch.copies[: width * ld], scratch.copies[width * ld :]
+        if not fresh:
+            # Not added at the end: what is added to what, and when, decides the last bits.
+            pick_rows(gradient[at:], ld, busy, ld, sums, ld)
+    for row in range(0, n_rows, GRADIENT_ROWS):
+        count, begins = min(GRADIENT_ROWS, n_rows - row), fresh and row == 0
+        x_rows, start = x[row * layer[X_WIDTH] :], row * ld
         if picks:
-            width, inputs = (n_busy + 7) // 8 * 8, (0, n_busy)
-            sums, x_copy = scratch.copies[: width * ld], scratch.copies[width * ld :]
-            if not fresh:
-                # Not added at the end: what is added to what, and when, decides the last bits.
-                pick_rows(gradient[at:], ld, busy, ld, sums, ld)
-        for row in range(0, n_rows, GRADIENT_ROWS):
-            count, begins = min(GRADIENT_ROWS, n_rows - row), fresh and row == 0
-            x_rows, start = x[row * layer[X_WIDTH] :], row * ld
-            if picks:
-                copy_busy(layer, scratch, busy, x_copy, width, row, count)
-                x_rows = x_copy
-            d, strips = delta[start:], deltas[start:]
-            if skips:
-                pairs, lists = (first, (stop + 1) // 2 * 2), (scratch.lists, scratch.active)
-                busy_gradient(layer, x_rows, strips, sums, pairs, count, begins, lists)
-            else:
-                weight_gradient(layer, x_rows, width, d, strips, sums, inputs, count, begins)
-        if picks:
-            spread_rows(sums, ld, busy, n_busy, weights, first, stop, fresh)
-    elif first == 0:
-        # An entry may lie in any chunk: the first one stands for the whole layer.
-        sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh)
+            copy_busy(layer, scratch, busy, x_copy, width, row, count)
+            x_rows = x_copy
+        d, strips = delta[start:], deltas[start:]
+        weight_gradient(layer, x_rows, width, d, strips, sums, inputs, count, begins)
+    if picks:
+        spread_rows(sums, ld, busy, n_busy, weights, first, stop, fresh)
+
+
+@kernel(embed=True)
+def chunk_bias_gradient(model, chunk, scratch, gradient, origin, n_rows, fresh):
+    """Gradient of the bias that follows the chunk, if one does."""
+    layer = model.layers[chunk[CHUNK_LAYER]]
     if chunk[CHUNK_HAS_BIAS]:
         bias = gradient[layer[BIAS_AT] - origin : layer[BIAS_AT] - origin + layer[LD]]
-        bias_gradient(deltas, bias, layer[LD], n_rows, fresh)
+        bias_gradient(scratch.tile[layer[STRIPS_AT] :], bias, layer[LD], n_rows, fresh)

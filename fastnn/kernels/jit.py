@@ -232,7 +232,7 @@ class Entry:
 
     def __init__(self, function, reads, parts):
         functools.update_wrapper(self, function)
-        self.parts = parts
+        self.parts, self.has_rare_parts = parts, any(part.when for part in parts)
         self.parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
         self.reads = frozenset(reads)
         unknown = sorted(name for name in self.reads if name.partition(".")[0] not in self.parameters)
@@ -240,7 +240,8 @@ class Entry:
             raise TypeError(f"{function.__qualname__}() has no argument {unknown[0]!r} to read.")
         self.dispatcher = dispatcher_for(function)
         self.dispatcher._cache = FunctionCache(function)
-        # Of (formals, machine code). Replaced and never changed, so that any thread can read it.
+        # Of (formals, machine code, parts with signatures). Replaced and never changed, so that any thread
+        # can read it.
         self.specialisations = ()
 
     def __call__(self, *args):
@@ -252,10 +253,20 @@ class Entry:
         Checking some 25 arrays takes 10 us, the call itself 3. The code checks nothing: it may be called with
         these arguments, or others of the same types, precision and contiguity.
         """
-        for formals, code in self.specialisations:
+        for formals, code, parts in self.specialisations:
             if fits(args, formals):
+                if self.has_rare_parts:
+                    self.complete(parts, args)
                 return code
         return self.specialise(args)
+
+    def complete(self, parts, args):
+        """Compile what these arguments need, and no call before."""
+        by_name = dict(zip(self.parameters, args, strict=True))
+        for part, its_signature in parts:
+            if part.when and part.is_needed(by_name) and not part.is_ready(its_signature):
+                with global_compiler_lock, no_garbage_collection():
+                    part.compile(its_signature)
 
     def specialise(self, args):
         """Machine code for arguments like these, from disk or compiled."""
@@ -265,26 +276,31 @@ class Entry:
         formals = tuple(formal_of(value, name, self.reads) for value, name in items)
         signature = tuple(formal.numba_type for formal in formals)
         with global_compiler_lock:
-            for others, code in self.specialisations:
+            for others, code, parts in self.specialisations:
                 if precision(others) == precision(formals):
                     self.check_same(signature, tuple(formal.numba_type for formal in others))
+                    self.complete(parts, args)
                     return code
             by_name = dict(zip(self.parameters, formals, strict=True))
+            parts = [(part, part.signature_for(by_name)) for part in self.parts]
+            values = dict(zip(self.parameters, args, strict=True))
+            needed = [(part, its_signature) for part, its_signature in parts if part.is_needed(values)]
             with no_garbage_collection():
-                code = self.compile(signature, [(part, part.signature_for(by_name)) for part in self.parts])
-            self.specialisations += ((formals, code),)
+                code = self.compile(signature, needed, parts)
+            self.specialisations += ((formals, code, parts),)
         return code
 
-    def compile(self, signature, parts):
-        """Machine code for a signature, and for `parts`, a list of pairs of a part and its signature.
+    def compile(self, signature, needed, parts):
+        """Machine code for a signature, and for those of its `parts` that are `needed`, both lists of pairs
+        of a part and its signature.
 
         Of the parts that are neither here nor on disk another process compiles the first half (figures in
         docs/engine.md).
         """
-        missing = [(part, its_signature) for part, its_signature in parts if part.is_missing(its_signature)]
+        missing = [(part, its_signature) for part, its_signature in needed if part.is_missing(its_signature)]
         elsewhere = missing[: len(missing) // 2]
-        with compiled_apart(elsewhere):
-            for part, its_signature in parts:
+        with compiled_apart(elsewhere, parts):
+            for part, its_signature in needed:
                 if (part, its_signature) not in elsewhere:
                     part.compile(its_signature)
             code = self.dispatcher.compile(signature)

@@ -52,6 +52,7 @@ from fastnn.kernels.state import (
     Moments,
 )
 from fastnn.kernels.subnormals import flush_subnormals, restore_subnormals
+from fastnn.kernels.thin import add_thin_gradient, enter_thin
 
 # A thread's share is cut into so many runs, which others may take: 1024-1024-1024-10 takes 3 % less than with
 # 4. The weights serve all panels of a run, so those are no shorter than this: 3 % more with runs of 2.
@@ -257,7 +258,10 @@ def update_all(rank, n_threads, everything, control, replicates):
         update_chunks(everything, rank, 0, begun, ended)
 
 
-@entry(reads=READS, parts=[pass_forward, pass_back, add_gradients, update_chunks, learn_from_few])
+RARE = (learn_from_few, enter_thin, add_thin_gradient)
+
+
+@entry(reads=READS, parts=[pass_forward, pass_back, *RARE, add_gradients, update_chunks])
 def train(rank, n_threads, model, moments, data, work, control):
     """Batches until the budget is used up or the run ends; first the verdict on a score that Python has
     brought.
@@ -307,7 +311,7 @@ def train(rank, n_threads, model, moments, data, work, control):
     restore_subnormals(before)
 
 
-@entry(reads=READS, parts=[pass_forward])
+@entry(reads=READS, parts=[pass_forward, enter_thin])
 def predict(rank, counter, model, data, out, work, activated):
     """out[n, o] = output of the network for X (n, I) in `data`, whose order is empty; or z of the output
     layer where `activated` is 0.

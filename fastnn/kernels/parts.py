@@ -57,11 +57,15 @@ def dereference(typing_context, pointer):
     return (pointer.value(pointer), generate) if isinstance(pointer, Reference) else None
 
 
-def part(*given):
-    """Compile a function apart, once for each precision. Every entry point that calls it has to list it.
+def part(*given, when=None):
+    """Compile a function apart, once for each precision. Every entry point that calls it has to list it, as
+    if the entry point were the caller where another part is.
 
     `given` names arguments of the entry point. The part takes a reference to a tuple of them, and integers;
     it returns nothing.
+
+    `when(...)` tells whether a call of the entry point may come to this part, which isn't compiled before
+    one does: for what most programs never need. Its parameters are names of arguments as well.
 
     >>> @part("x", "out")
     ... def double(given, first, last):
@@ -72,7 +76,7 @@ def part(*given):
     ... def double_all(x, out):
     ...     double(reference((x, out)), 0, x.size)
     """
-    return functools.partial(Part, given)
+    return functools.partial(Part, given, when)
 
 
 class Part:
@@ -82,9 +86,10 @@ class Part:
     there is anything at its end.
     """
 
-    def __init__(self, given, function):
+    def __init__(self, given, when, function):
         functools.update_wrapper(self, function)
-        self.given = given
+        self.given, self.when = given, when
+        self.decisive = tuple(inspect.signature(when).parameters) if when else ()
         self.n_numbers = len(inspect.signature(function).parameters) - 1
         self.dispatcher = dispatcher_for(function, no_cpython_wrapper=True)
         self.cache = self.dispatcher._cache = FunctionCache(function)
@@ -98,14 +103,28 @@ class Part:
     def signature_for(self, formals):
         """Signature for an entry point whose arguments are these, a dictionary by name."""
         chosen = [formals[name] for name in self.given]
-        given = Reference(types.Tuple([formal.numba_type for formal in chosen]))
+        signature = (Reference(types.Tuple([formal.numba_type for formal in chosen])),)
+        signature += (types.int64,) * self.n_numbers
+        self.declare(signature)
+        return signature
+
+    def declare(self, signature):
+        """Make a place for the address of the code, so that callers can be compiled."""
+        given = signature[0]
         if given not in self._slots:
             digest = hashlib.sha256(str(given).encode()).hexdigest()
             symbol = f"fastnn.{self.__module__}.{self.__qualname__}.{digest[:16]}"
             address = ctypes.c_void_p()
             llvm.add_symbol(symbol, ctypes.addressof(address))
             self._slots[given] = symbol, address
-        return (given, *[types.int64] * self.n_numbers)
+
+    def is_needed(self, arguments):
+        """Whether a call of an entry point with these arguments, a dictionary by name, may come here."""
+        return self.when is None or self.when(*[arguments[name] for name in self.decisive])
+
+    def is_ready(self, signature):
+        """Whether callers find machine code."""
+        return self._slots[signature[0]][1].value is not None
 
     def is_missing(self, signature):
         """Whether the machine code is neither in this process nor on disk."""

@@ -1,13 +1,15 @@
 """What the threads of a step do between two barriers, compiled apart (parts.py) from the loops around it."""
 
 from fastnn.kernels.backprop import (
-    Scratch,
     backward,
     choose_rows,
+    chunk_bias_gradient,
     chunk_gradient,
     forward,
     load_panel,
     output_loss,
+    scratch_of,
+    start_of,
 )
 from fastnn.kernels.codes import GRADIENT_ONLY
 from fastnn.kernels.dense import bias_gradient
@@ -29,37 +31,21 @@ from fastnn.kernels.optimizers import adam, adam_by_few_rows, update
 from fastnn.kernels.parts import dereference, part
 from fastnn.kernels.shards import add_shards
 from fastnn.kernels.simd import block_prefetch, lanes, panel_rows
-from fastnn.kernels.state import N_SHARDS, OWN, REPLICA, ROW_SCALE, SOLVER, SUM_NUMBERS
+from fastnn.kernels.state import (
+    BATCH,
+    EVERYTHING,
+    N_SHARDS,
+    NET,
+    OWN,
+    REPLICA,
+    ROW_SCALE,
+    SOLVER,
+    SUM_NUMBERS,
+)
+from fastnn.kernels.thin import add_thin_gradient, enter_thin, is_multiplied_thin, is_thin
 
 # Parameters that are asked for at once, at most: more would push each other, and the rows, out of L1.
 ASKED_BYTES, LINE_BYTES = 64 * 1024, 64
-# What parts are given: those that learn, and the one that predictions share with them.
-EVERYTHING, NET = ("model", "moments", "data", "work", "control"), ("model", "data", "work")
-
-
-@kernel(embed=True)
-def scratch_of(work, tile, rank):
-    """What thread `rank` works in, in the tile with this number."""
-    inputs = work.inputs
-    return Scratch(
-        work.tiles[tile],
-        work.rows[rank],
-        work.targets[rank],
-        work.weights[rank],
-        inputs.active[rank],
-        inputs.values[rank],
-        work.masks[tile],
-        work.copies[rank],
-        work.busy[tile],
-        work.lists[rank],
-    )
-
-
-@kernel(embed=True)
-def start_of(layers, chunk):
-    """Where a chunk starts in the flat vector."""
-    layer = layers[chunk[CHUNK_LAYER]]
-    return layer[WEIGHTS_AT] + chunk[CHUNK_FIRST] * layer[LD]
 
 
 @part(*NET)
@@ -69,11 +55,15 @@ def pass_forward(given, tile, rank, begin, n_rows, first, last, activated):
     """
     model, data, work = dereference(given)
     scratch = scratch_of(work, tile, rank)
-    rows = panel_rows(scratch.tile)
-    for panel in range(first, last):
-        choose_rows(data.order, scratch, begin + panel * rows, begin + n_rows)
-        load_panel(model, data.table, scratch, panel, min(rows, n_rows - panel * rows))
-    forward(model, data.table, scratch, (first, last), n_rows, activated == 1)
+    rows, done = panel_rows(scratch.tile), 0
+    if is_thin(data.table):
+        enter_thin(given, tile, rank, begin, n_rows, first, last)
+        done = 1 if is_multiplied_thin(data.table, model.layers[0], scratch.tile) else 0
+    else:
+        for panel in range(first, last):
+            choose_rows(data.order, scratch, begin + panel * rows, begin + n_rows)
+            load_panel(model, data.table, scratch, panel, min(rows, n_rows - panel * rows))
+    forward(model, scratch, (first, last), n_rows, activated == 1, done)
 
 
 @part(*EVERYTHING)
@@ -99,12 +89,22 @@ def add_gradients(given, tile, rank, shard, begin, n_rows, first, last, fresh):
     scratch, gradient, origin = scratch_of(work, tile, rank), moments.gradients[max(shard, 0)], 0
     if shard == OWN:
         gradient, origin = work.windows[rank], start_of(model.layers, control.chunks[first])
+    thin = is_multiplied_thin(data.table, model.layers[0], scratch.tile)
     for index in range(first, last):
         chunk = control.chunks[index]
-        chunk_gradient(model, data, chunk, scratch, gradient, origin, begin, n_rows, fresh == 1)
+        if thin and chunk[CHUNK_LAYER] == 0:
+            add_thin_gradient(given, tile, rank, shard, begin, n_rows, origin, index, fresh)
+        else:
+            chunk_gradient(model, chunk, scratch, gradient, origin, n_rows, fresh == 1)
+        chunk_bias_gradient(model, chunk, scratch, gradient, origin, n_rows, fresh == 1)
 
 
-@part(*EVERYTHING)
+def batches_are_few(control, work):
+    """Whether a batch is no more than a panel of rows, which `learn_from_few` is compiled for."""
+    return control.ints[BATCH] <= work.rows.shape[1]
+
+
+@part(*EVERYTHING, when=batches_are_few)
 def learn_from_few(given, rank, n_rows):
     """Gradients and Adam's step in one, on all chunks, from a finished tile of one panel of n_rows rows."""
     model, moments, _, work, control = dereference(given)

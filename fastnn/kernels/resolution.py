@@ -7,6 +7,8 @@ Numba looks for it anew at every line: it tries the templates of the operation o
 
 from numba import types
 
+found_with = {}  # for flags: (operation, types of its arguments, and those with names) -> signature
+
 
 class RememberingContext:
     """Numba's typing context, for the type inference of one compilation with these flags.
@@ -15,11 +17,9 @@ class RememberingContext:
     changes, and an error is not remembered.
     """
 
-    found_with = {}  # for flags: (operation, types of its arguments, and those with names) -> signature
-
     def __init__(self, context, flags):
         self.context = context
-        self.found = self.found_with.setdefault(flags.copy(), {})
+        self.found = found_with.setdefault(flags.copy(), {})
 
     def __getattr__(self, name):
         return getattr(self.context, name)

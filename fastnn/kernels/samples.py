@@ -3,7 +3,6 @@
 from fastnn.kernels.codes import GRADIENT_ONLY, SGD
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.parts import dereference, part
-from fastnn.kernels.passes import EVERYTHING
 from fastnn.kernels.sample import (
     backward_sample,
     descend,
@@ -23,6 +22,7 @@ from fastnn.kernels.state import (
     BUDGET,
     CURSOR,
     EPOCH_LOSS,
+    EVERYTHING,
     LOSS_SCALE,
     N_ROWS,
     RATE,

@@ -68,6 +68,8 @@ SUM_NUMBERS = 4096
 # In place of a shard: the gradient lies in the thread's window; or all shards are added, for parameters and
 # moments of the thread's own.
 OWN, REPLICA = -1, -2
+# What parts are given: those that learn, and the one that predictions share with them.
+EVERYTHING, NET = ("model", "moments", "data", "work", "control"), ("model", "data", "work")
 LOSS, SCORE = range(2)
 RUNNING, AWAITS_SCORE, EPOCHS_DONE, STOPPED_IMPROVING, RATE_TOO_SMALL, DIVERGED = range(6)
 SMALLEST_RATE = 1e-6  # of the adaptive schedule
