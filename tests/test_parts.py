@@ -32,6 +32,31 @@ def shift(given, first, last, amount):
         out[i] += amount
 
 
+def begins_below_zero(x):
+    return x[0] < 0
+
+
+@part("out", when=begins_below_zero)
+def clear_first(given):
+    (out,) = dereference(given)
+    out[0] = 0
+
+
+@part("x", "out")
+def finish(given, first, last):
+    x, out = dereference(given)
+    shift(reference((out,)), first, last, 1)
+    if x[0] < 0:
+        clear_first(reference((out,)))
+
+
+@entry(reads=["x"], parts=[scale, finish, shift, clear_first])
+def double_and_finish(x, out):
+    given = reference((x, out))
+    scale(given, 0, x.size, 2)
+    finish(given, 0, x.size)
+
+
 @entry(reads=["x"], parts=[scale, shift])
 def double_and_add_one(x, out):
     scale(reference((x, out)), 0, x.size, 2)
@@ -50,7 +75,7 @@ def scale_all_but_the_first(x, factor, out):
 def module(tmp_path, monkeypatch):
     """A fresh module with two parts and two entry points, which another process can import as well."""
     monkeypatch.setenv("FASTNN_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(apart, "can_help", lambda: True)
+    monkeypatch.setattr(apart, "count_helpers", lambda: 1)
     monkeypatch.setattr(apart, "PATIENCE", 300.0)
     (tmp_path / "scaling.py").write_text(MODULE, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
@@ -92,6 +117,28 @@ def check(module, dtype=np.float32):
 def test_half_of_the_parts_are_compiled_by_another_process(module, counts, dtype):
     check(module, dtype)
     assert counts() == {"compiled": 2, "loaded": 1}
+
+
+@pytest.mark.parametrize("helpers", [1, 2, 5])
+def test_every_part_but_the_last_may_have_a_process(module, counts, monkeypatch, started, helpers):
+    monkeypatch.setattr(apart, "count_helpers", lambda: helpers)
+    x, out = arrays()
+    module.double_and_finish(x, out)
+    np.testing.assert_array_equal(out, [1, 3, 5, 7])
+    assert len(started) == min(helpers, 2)
+    assert counts() == {"compiled": 2, "loaded": 2}
+
+
+@pytest.mark.parametrize("first_values", [[0, -1], [-1, 0]])
+def test_a_part_is_compiled_when_a_call_may_come_to_it(module, counts, first_values):
+    functions = 4
+    for first in first_values:
+        functions = 5 if first < 0 else functions
+        x, out = arrays()
+        for _ in range(2):
+            module.double_and_finish(x + first, out)
+            np.testing.assert_array_equal(out, [0, 1, 3, 5] if first < 0 else [1, 3, 5, 7])
+        assert sum(counts().values()) == functions
 
 
 def test_a_part_is_shared_by_entry_points_and_compiled_once(module, counts):
@@ -169,23 +216,45 @@ def large_machine(monkeypatch):
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 2)
     monkeypatch.setattr(apart, "free_memory", lambda: 2**40)
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3.11")
-    assert apart.can_help()
+    assert apart.count_helpers() == 1
 
 
 @pytest.mark.parametrize("program", ["/opt/app/bin/blender", "", None])
 def test_a_program_that_embeds_python_is_not_started_again(program, large_machine, monkeypatch):
     monkeypatch.setattr(sys, "executable", program)
-    assert not apart.can_help()
+    assert apart.count_helpers() == 0
 
 
 def test_one_core_compiles_in_one_process(large_machine, monkeypatch):
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
-    assert not apart.can_help()
+    assert apart.count_helpers() == 0
 
 
-def test_little_memory_compiles_in_one_process(large_machine, monkeypatch):
-    monkeypatch.setattr(apart, "free_memory", lambda: 2**28)
-    assert not apart.can_help()
+@pytest.mark.parametrize("free, helpers", [(2**28, 0), (2**29, 1), (2**31 - 1, 3), (2**40, 7)])
+def test_each_process_has_memory_of_its_own(free, helpers, large_machine, monkeypatch):
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 8)
+    monkeypatch.setattr(apart, "free_memory", lambda: free)
+    assert apart.count_helpers() == helpers
+
+
+def test_unlimited_memory_helps_as_far_as_there_are_cores(large_machine, monkeypatch):
+    monkeypatch.setattr(apart, "free_memory", lambda: float("inf"))
+    assert apart.count_helpers() == 1
+
+
+@pytest.mark.parametrize(
+    "helpers, runs",
+    [(0, []), (1, ["ab"]), (2, ["a", "bc"]), (3, ["a", "b", "c"]), (9, ["a", "b", "c"])],
+)
+def test_parts_are_dealt_to_as_many_processes_as_there_are(helpers, runs, monkeypatch):
+    monkeypatch.setattr(apart, "count_helpers", lambda: helpers)
+    assert apart.deal("abcd") == runs
+
+
+@pytest.mark.parametrize("missing", ["", "a"])
+def test_a_part_or_none_is_not_worth_a_process(missing, monkeypatch):
+    monkeypatch.setattr(apart, "count_helpers", lambda: pytest.fail("nobody needs to know"))
+    assert apart.deal(missing) == []
 
 
 @pytest.mark.parametrize("limit, free", [(2**29, 2**28), (2**28 + 5, 5)])

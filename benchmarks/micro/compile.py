@@ -47,7 +47,7 @@ def compile_everything():
     from fastnn.optimizers import Adam
     from fastnn.training import Trainer
 
-    apart.can_help = lambda: False
+    apart.count_helpers = lambda: 0
     architecture = Architecture((64, 100, 10), output_activation="softmax", loss="cross_entropy")
     network, X, y = (
         Network.initialize(architecture, seed=0),

@@ -1,4 +1,4 @@
-"""Another process that compiles something while this one compiles the rest.
+"""Other processes that compile something while this one compiles the rest.
 
 Not a thread: Numba and llvmlite let one thread at a time compile. The processes meet in the folder of
 compiled code alone; whatever goes wrong, what isn't there is compiled here.
@@ -7,6 +7,7 @@ compiled code alone; whatever goes wrong, what isn't there is compiled here.
 import contextlib
 import gc
 import importlib
+import itertools
 import math
 import pickle
 import subprocess
@@ -18,8 +19,8 @@ import numba
 
 from fastnn.kernels.cache import environment
 
-PATIENCE = 5.0  # seconds to wait for the other process, or for as long as this one took
-MEMORY = 2**29  # bytes that have to be free; the other process takes 231 MB (docs/engine.md)
+PATIENCE = 5.0  # seconds to wait for the other processes, or for as long as this one took
+MEMORY = 2**29  # bytes that have to be free for each; one takes 231 MB (docs/engine.md)
 CGROUP = Path("/sys/fs/cgroup")
 HERE = str(Path(__file__).absolute().parents[2])  # before anybody changes the current folder
 PROGRAM = """
@@ -30,15 +31,17 @@ apart.main()
 """
 
 
-def can_help():
-    """Whether there are a core and memory to spare, and `sys.executable` is Python, not what embeds it.
+def count_helpers():
+    """For how many other processes there are a core and memory to spare; none where `sys.executable` isn't
+    Python, but what embeds it.
 
     Numba counts the cores: those that this process may use, or NUMBA_NUM_THREADS, which joblib sets for its
     workers.
     """
     name = Path(sys.executable or "").name.lower()
     is_python = name.startswith("python") and not getattr(sys, "frozen", False)
-    return is_python and numba.config.NUMBA_NUM_THREADS > 1 and free_memory() >= MEMORY
+    cores = numba.config.NUMBA_NUM_THREADS - 1 if is_python else 0
+    return min(cores, int(min(free_memory(), cores * MEMORY) // MEMORY))
 
 
 def free_memory():
@@ -86,28 +89,38 @@ def names_of(parts):
     return [(part.__module__, part.__qualname__, signature) for part, signature in parts]
 
 
-@contextlib.contextmanager
-def compiled_apart(chosen, parts):
-    """Compile the chosen ones of these parts in another process during a `with` block, as far as there can be
-    one. Both are pairs of a part and its signature; a part may call any of them.
-
-    At the end of the block the process is waited for, at most as long again, or PATIENCE.
+def deal(missing):
+    """Runs of the missing parts, one for each process that is worth starting. This one has the last run to
+    compile, which is not among them, and what calls the parts, which takes as long as one of them.
     """
-    begun, process = time.monotonic(), None
+    hands = min(count_helpers() + 1, len(missing)) if len(missing) > 1 else 1
+    ends = [(len(missing) + 1) * hand // hands for hand in range(hands)]
+    return [missing[begin:end] for begin, end in itertools.pairwise(ends)]
+
+
+@contextlib.contextmanager
+def compiled_apart(runs, parts):
+    """Compile runs of these parts, each in another process, during a `with` block, as far as one can be
+    started. All are pairs of a part and its signature; a part may call any of them.
+
+    At the end of the block the processes are waited for, at most as long again, or PATIENCE.
+    """
+    begun, processes = time.monotonic(), []
     try:
-        process = start(names_of(chosen), names_of(parts)) if chosen and can_help() else None
+        processes += filter(None, (start(names_of(run), names_of(parts)) for run in runs))
         yield
-        if process:
+        deadline = time.monotonic() + max(PATIENCE, time.monotonic() - begun)
+        for process in processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=max(PATIENCE, time.monotonic() - begun))
+                process.wait(timeout=max(0.0, deadline - time.monotonic()))
     finally:
-        if process:
+        for process in processes:
             process.kill()
             process.wait()
 
 
 def main():
-    """What the other process does. With other settings its files would never be looked for."""
+    """What another process does. With other settings its files would never be looked for."""
     settings, tasks, parts = pickle.load(sys.stdin.buffer)
     gc.disable()  # as in jit.py
     if settings != environment():

@@ -18,7 +18,7 @@ from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import PassManager
 
-from fastnn.kernels.apart import compiled_apart
+from fastnn.kernels.apart import compiled_apart, deal
 from fastnn.kernels.arguments import fits, formal_of, precision
 from fastnn.kernels.cache import FunctionCache
 from fastnn.kernels.resolution import RememberingContext
@@ -62,8 +62,8 @@ def entry(function=None, *, reads=(), parts=()):
     read-only, like the memory maps that joblib hands to its workers; the compiler refuses to write to them.
     All others have to be writable. So the flags of an array never lead to another compilation.
 
-    `parts` are the parts (parts.py) that it calls. Another process may compile the first half of them: they
-    should take as long as the rest and the entry point itself.
+    `parts` are the parts (parts.py) that it calls. Other processes may compile the first of them: with one,
+    half of them, which should take as long as the rest and the entry point itself.
 
     >>> @entry(reads=["x"])
     ... def double(x, out):
@@ -294,12 +294,13 @@ class Entry:
         """Machine code for a signature, and for those of its `parts` that are `needed`, both lists of pairs
         of a part and its signature.
 
-        Of the parts that are neither here nor on disk another process compiles the first half (figures in
+        Of the parts that are neither here nor on disk, other processes compile some (figures in
         docs/engine.md).
         """
         missing = [(part, its_signature) for part, its_signature in needed if part.is_missing(its_signature)]
-        elsewhere = missing[: len(missing) // 2]
-        with compiled_apart(elsewhere, parts):
+        runs = deal(missing)
+        elsewhere = [pair for run in runs for pair in run]
+        with compiled_apart(runs, parts):
             for part, its_signature in needed:
                 if (part, its_signature) not in elsewhere:
                     part.compile(its_signature)
