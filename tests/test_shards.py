@@ -6,7 +6,7 @@ from cases import DTYPES, READ, WRITTEN, Guarded
 
 from fastnn.kernels import shards
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.layout import MAX_SHARDS, vector_lanes
+from fastnn.kernels.layout import MAX_SHARDS, PANEL_VECTORS, vector_lanes
 
 # Of parameters, in vectors: blocks of four, a rest, and both.
 VECTORS = (1, 3, 4, 8, 11)
@@ -20,6 +20,11 @@ def add_shards(gradients, joined, n_shards, first, sums):
 @kernel
 def first_of_half(shard, n_shards):
     return shards.first_of_half(shard, n_shards)
+
+
+@kernel
+def share_of_shard(vectors, shard, n_shards):
+    return shards.share_of_shard(vectors, shard, n_shards)
 
 
 def numbers(shape, dtype):
@@ -78,3 +83,24 @@ def test_the_sum_may_take_the_place_of_the_first_shard(dtype):
 def test_every_shard_knows_the_first_of_its_half(n_shards):
     for half in halves(n_shards):
         assert all(first_of_half(shard, n_shards) == half[0] for shard in half)
+
+
+@pytest.mark.parametrize("n_shards", range(1, MAX_SHARDS + 1))
+def test_shards_share_the_vectors_of_a_batch(n_shards):
+    for vectors in range(2 * n_shards, 9 * n_shards):
+        places = [share_of_shard(vectors, shard, n_shards) for shard in range(n_shards)]
+        sizes = [end - begin for begin, end in places]
+        assert [begin for begin, _ in places] == [0, *np.cumsum(sizes)[:-1]]
+        assert places[-1][1] == vectors
+        assert min(sizes) > 0
+        for half in filter(len, halves(n_shards)):
+            of_half = [sizes[shard] for shard in half]
+            assert abs(sum(of_half) - vectors * len(half) / n_shards) < 1
+            assert all(size % PANEL_VECTORS == 0 for size in of_half[:-1])
+            # No tile has to hold more panels than equal shards would fill.
+            assert max(of_half) <= -(-vectors // (n_shards * PANEL_VECTORS)) * PANEL_VECTORS
+
+
+def test_320_rows_are_ten_panels_in_four_shards():
+    places = [share_of_shard(20, shard, 4) for shard in range(4)]
+    assert places == [(0, 6), (6, 10), (10, 16), (16, 20)]

@@ -209,7 +209,7 @@ def test_the_team_gets_smaller_when_one_comes_late_and_no_bit_changes(kind, n_th
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_two_threads_keep_small_networks_of_their_own(dtype):
     for sizes, batch, n_threads, kept in [
-        *(((10, 33, 3), 150, 2, 1), ((10, 33, 3), 150, 1, 0), ((10, 33, 3), 200, 3, 0)),
+        *(((10, 33, 3), 150, 2, 1), ((10, 33, 3), 150, 1, 0), ((10, 33, 3), 300, 3, 0)),
         *(((10, 33, 3), 701, 2, 1), ((100, 130, 130, 3), 150, 2, 0), ((200, 400, 3), 1000, 2, 0)),
     ]:
         network = classifier(dtype, sizes)

@@ -22,7 +22,7 @@ from fastnn.kernels.passes import (
 from fastnn.kernels.sample import fold
 from fastnn.kernels.samples import learns_at_once, pass_samples, penalty
 from fastnn.kernels.schedule import begin_batch, check_finite, end_batch, judge
-from fastnn.kernels.shards import first_of_half, join
+from fastnn.kernels.shards import first_of_half, join, share_of_shard
 from fastnn.kernels.simd import lanes, panel_of, panel_rows
 from fastnn.kernels.sparse import multiplied_as_is
 from fastnn.kernels.state import (
@@ -216,7 +216,7 @@ def batch_gradient(rank, n_threads, references, model, gradients, work, control,
         shard, ended = take_run(taken, FORWARD_AND_BACK, rank, n_threads, ints[N_SHARDS], 1)
         if shard == ended:
             break
-        start, stop = share(vectors, shard, ints[N_SHARDS])
+        start, stop = share_of_shard(vectors, shard, ints[N_SHARDS])
         begin, end = first + start * unit, min(first + stop * unit, last)
         control.shard_losses[shard] = shard_gradient(rank, shard, references, work, control, begin, end)
         # Another thread reads one gradient then, not several: 32-64-64-1 with 256 rows 0.96 (in turn).

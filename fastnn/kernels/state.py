@@ -28,7 +28,7 @@ import numpy as np
     BUDGET,  # batches that this call may still do
     GO,  # 1 while the threads have a batch to do
     N_SHARDS,  # of the batch at hand
-    SHARD_ROWS,  # most rows of a shard
+    SHARD_ROWS,  # rows for each shard of a batch
     RATE_CUTS,  # times that the adaptive schedule has divided the rate
     TEAM,  # threads that do the batch at hand
     SHRUNK_AT,  # updates that were done when the team first got smaller in this call; 0: it has not
