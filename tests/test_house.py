@@ -68,7 +68,7 @@ KERNEL_FLOORS = [
     {"sparse"},
     {"zeros"},
     {"backprop"},
-    {"thin"},
+    {"gradients", "thin"},
     {"passes", "samples"},
     {"loops"},
 ]

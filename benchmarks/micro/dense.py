@@ -16,7 +16,7 @@ import numpy as np
 
 from fastnn.architecture import Architecture
 from fastnn.engine import aligned_zeros, make_model, make_table, make_work
-from fastnn.kernels import backprop, dense, layout, optimizers
+from fastnn.kernels import backprop, dense, gradients, layout, optimizers
 from fastnn.kernels.simd import lanes, panel_rows
 from fastnn.network import Network
 
@@ -62,8 +62,8 @@ def transpose(times, delta, deltas):
 def weight_gradients(times, model, data, scratch, panels, n_rows, gradient, chunks):
     for _ in range(times):
         for index in range(len(chunks)):
-            backprop.chunk_gradient(model, chunks[index], scratch, gradient, 0, n_rows, True)
-            backprop.chunk_bias_gradient(model, chunks[index], scratch, gradient, 0, n_rows, True)
+            gradients.chunk_gradient(model, chunks[index], scratch, gradient, 0, n_rows, True)
+            gradients.chunk_bias_gradient(model, chunks[index], scratch, gradient, 0, n_rows, True)
 
 
 @numba.njit(nogil=True)

@@ -3,8 +3,6 @@
 from fastnn.kernels.backprop import (
     backward,
     choose_rows,
-    chunk_bias_gradient,
-    chunk_gradient,
     forward,
     load_panel,
     output_loss,
@@ -13,6 +11,7 @@ from fastnn.kernels.backprop import (
 )
 from fastnn.kernels.codes import GRADIENT_ONLY
 from fastnn.kernels.dense import bias_gradient
+from fastnn.kernels.gradients import chunk_bias_gradient, chunk_gradient
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import (
     BIAS_AT,
