@@ -113,6 +113,8 @@ PROBLEMS = {
             data="smooth",
             check_epochs=1,
         ),
+        # What `MLPRegressor()` does with a table of a few columns, like the houses of California.
+        Problem("table-200", (8, 100, 1), 20_000, 200, "adam", task="regression", data="smooth"),
         Problem("image-128", (784, 256, 128, 10), 6400, 128, "adam"),
         Problem("pictures-128", (784, 256, 128, 10), 6400, 128, "adam", data="pictures"),
         WIDE,
