@@ -23,6 +23,7 @@ from fastnn.kernels.dense import (
     part_length,
     product,
     rows_in_high_blocks,
+    single_product,
     transpose_back,
     transpose_panel,
 )
@@ -165,7 +166,9 @@ def make_multiply(forward):
                         product_of_far(w, across, apart, b, x, z, high, n, start == 0)
                     elif high:
                         long_product(w, across, apart, b, x, z, high, n, start == 0)
-                    if rest > 0:
+                    if forward and rest == 1:
+                        single_product(w[high:], apart, b[high:], x, z[high * rows :], n, start == 0)
+                    elif rest > 0:
                         others, z_rest = w[high * across :], z[high * rows :]
                         product(others, across, apart, b[high:], x, z_rest, rest, n, start == 0)
 

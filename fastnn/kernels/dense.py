@@ -6,7 +6,7 @@ vector of features each. Widths are padded (layout.py): there are no remainder l
 """
 
 from fastnn.kernels import arithmetic  # noqa: F401  blocks can be added then
-from fastnn.kernels.dots import add_by_dots, grid_columns
+from fastnn.kernels.dots import add_by_dots, add_by_narrow_dots, grid_columns, narrow_grid, wide_grid
 from fastnn.kernels.idle import word_start
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import INPUTS, LD, OUTPUTS
@@ -111,6 +111,27 @@ product, long_product, far_product, narrow_product = (
     make_product(HIGH, 2, asks=True),
     make_product(8, 1),
 )
+
+
+@kernel
+def single_product(weights, along, bias, x, z, n_inputs, fresh):
+    """z[r] = (bias[0] if fresh else z[r]) + sum_i weights[i * along] x[i, r],  i < n_inputs.
+
+    x (I, R), z (R,). One output of `product`, where it would wait for three of padding. Four inputs side by
+    side, so that their multiply-adds don't wait for each other: 100 -> 1 with 96 rows 0.66 -> 0.27 us (SPR).
+    """
+    rows, step, fours = panel_rows(x), lanes(x), n_inputs - n_inputs % 4
+    a = block_broadcast(bias, 1, 2, 0) if fresh else block_load(z, 1, 2, 0, rows)
+    b, c, d = block_zero(x, 1, 2), block_zero(x, 1, 2), block_zero(x, 1, 2)
+    for i in range(0, fours, 4):
+        at = i * along
+        a = block_multiply_add(a, weights, at, 0, x, i * rows, step)
+        b = block_multiply_add(b, weights, at + along, 0, x, (i + 1) * rows, step)
+        c = block_multiply_add(c, weights, at + 2 * along, 0, x, (i + 2) * rows, step)
+        d = block_multiply_add(d, weights, at + 3 * along, 0, x, (i + 3) * rows, step)
+    for i in range(fours, n_inputs):
+        a = block_multiply_add(a, weights, i * along, 0, x, i * rows, step)
+    block_store((a + b) + (c + d), z, 0, rows)
 
 
 def make_few_rows(height):
@@ -219,7 +240,8 @@ def weight_gradient(layer, x, x_width, delta, deltas, gradient, inputs, n_rows, 
                 block_store(rest, gradient, at, ld)
         else:
             # Whole vectors of rows by dots where outputs are few: 64 -> 4 with 224 rows 4.5 -> 1.5 us.
-            dotted = n_rows - n_rows % step if n_outputs - o <= grid_columns(x) else 0
+            left = n_outputs - o
+            dotted = n_rows - n_rows % step if left <= grid_columns(wide_grid(x)) else 0
             for i in range(first, last, 8):
                 at, narrow = i * ld + o - origin, block_zero(x, 8, 1)
                 if dotted:
@@ -229,8 +251,11 @@ def weight_gradient(layer, x, x_width, delta, deltas, gradient, inputs, n_rows, 
                 if not fresh:
                     narrow += block_load(gradient, 8, 1, at, ld)
                 block_store(narrow, gradient, at, ld)
-            if dotted:
-                add_by_dots(x, delta[o * panel_rows(x) :], gradient[o:], first, last, x_width, ld, dotted)
+            d = delta[o * panel_rows(x) :]
+            if dotted and left <= grid_columns(narrow_grid(x)):
+                add_by_narrow_dots(x, d, gradient[o:], first, last, x_width, ld, dotted)
+            elif dotted:
+                add_by_dots(x, d, gradient[o:], first, last, x_width, ld, dotted)
     if fresh:
         clear_padding(gradient, n_outputs, ld, (last - first) * ld)
 
