@@ -79,12 +79,14 @@ def make_work(
     n_inputs, zeros = int(layout.layers[0, kernels.layout.INPUTS]), kernels.zeros
     words = -(-n_inputs // kernels.layout.vector_lanes(np.dtype(dtype)))
     copies = aligned_length(kernels.backprop.copy_numbers(layout), dtype)
+    # What threads write at the same time shares no cache line: five small networks 0.99 (in turn).
+    panels = aligned_length(layout.tile_panels, float)
     return kernels.state.Work(
         tiles=aligned_zeros((n_tiles, aligned_length(layout.tile_numbers, dtype)), dtype),
-        rows=np.zeros((n_threads, rows), dtype=np.int64),
+        rows=aligned_zeros((n_threads, rows), np.int64),
         targets=aligned_zeros((n_threads, aligned_length(n_outputs * rows, dtype)), dtype),
         weights=aligned_zeros((n_threads, aligned_length(rows, dtype)), dtype),
-        losses=np.zeros((n_threads, layout.tile_panels)),
+        losses=aligned_zeros((n_threads, panels), float),
         windows=aligned_zeros((n_threads, window), dtype, GRADIENT),
         inputs=kernels.state.Inputs(
             active=np.zeros((lists, width), dtype=np.int64),
@@ -92,7 +94,7 @@ def make_work(
             counts=np.zeros(lists, dtype=np.int64),
             sums=aligned_zeros((width,), dtype),
         ),
-        masks=np.zeros((n_tiles, layout.tile_panels, words), dtype=np.int64),
+        masks=aligned_zeros((n_tiles, panels, words), np.int64),
         copies=aligned_zeros((n_threads, copies), dtype),
         busy=np.zeros((n_tiles, layout.tile_panels, rows, -(-n_inputs // 8)), dtype=np.uint8),
         lists=np.zeros((n_threads, zeros.LISTED_INPUTS // 2, zeros.LIST_LENGTH), dtype=np.uint8),

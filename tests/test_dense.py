@@ -127,6 +127,34 @@ def test_long_products_are_the_same_with_more_outputs_at_a_time(n_inputs, backwa
             check_product(n_inputs, n_outputs, n_rows, dtype, backwards, wide)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_single_product_is_one_output(fresh, dtype):
+    rows = panel_rows(dtype)
+    for n_inputs in (1, 2, 3, 4, 7, 8, LONG):
+        for along in (1, 8):
+            rng = np.random.default_rng(n_inputs)
+            weights, bias, x, before = (
+                rng.normal(size=size).astype(dtype)
+                for size in ((n_inputs - 1) * along + 1, 1, n_inputs * rows, rows)
+            )
+            read = [Guarded(values, READ) for values in (weights, bias, x)]
+            z = Guarded(before.copy(), WRITTEN)
+            dense.single_product(
+                read[0].values, along, *(b.values for b in read[1:]), z.values, n_inputs, fresh
+            )
+            panel, w, start = (
+                x.reshape(n_inputs, rows).astype(float),
+                weights[::along],
+                bias if fresh else before,
+            )
+            magnitude = np.abs(w).astype(float) @ np.abs(panel) + np.abs(start)
+            assert_sums_agree(z.values, w.astype(float) @ panel + start, n_inputs + 1, magnitude, dtype)
+            z.assert_guards_untouched()
+            for buffer in read:
+                buffer.assert_untouched()
+
+
 @pytest.mark.parametrize("height", [6, 8])
 def test_rows_are_taken_in_high_blocks_and_what_is_left_in_fours(height, monkeypatch):
     monkeypatch.setattr(dense, "HIGH", height)

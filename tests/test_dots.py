@@ -6,33 +6,43 @@ from cases import DTYPES, READ, WRITTEN, Guarded
 
 from fastnn.kernels import dots
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.layout import vector_lanes
-from fastnn.kernels.simd import SQUARE, block_zero
+from fastnn.kernels.layout import ROW_MULTIPLE, vector_lanes
 
 
-@kernel
-def shape(values):
-    return dots.grid_rows(values), dots.grid_columns(values)
+def make_kernels(zero_grid):
+    """The shape of such a grid, and dot products by it."""
+
+    @kernel
+    def shape(values):
+        grid = zero_grid(values)
+        return dots.grid_rows(grid), dots.grid_columns(grid)
+
+    @kernel
+    def multiply(left, at, right, start, apart, turns, out, first, stride):
+        grid = zero_grid(out)
+        for turn in range(turns):
+            grid = dots.add_dots(grid, left, at + turn * apart, right, start + turn * apart, apart)
+        dots.add_grid(grid, out, first, stride)
+
+    return shape, multiply
 
 
-@kernel
-def multiply(left, at, right, start, apart, turns, out, first, stride):
-    grid = block_zero(out, SQUARE, 1)
-    for turn in range(turns):
-        grid = dots.add_dots(grid, left, at + turn * apart, right, start + turn * apart, apart)
-    dots.add_grid(dots.sum_dots(grid), out, first, stride)
+GRIDS = {"wide": make_kernels(dots.wide_grid), "narrow": make_kernels(dots.narrow_grid)}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_grid_has_as_many_places_as_a_vector_has_lanes(dtype):
-    rows, columns = shape(np.zeros(1, dtype))
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_grid_has_as_many_places_as_a_vector_has_lanes(grid, dtype):
+    rows, columns = GRIDS[grid][0](np.zeros(1, dtype))
     assert rows * columns == vector_lanes(np.dtype(dtype))
-    assert rows in (2, 4)  # what weight rows are padded to is a multiple
+    assert ROW_MULTIPLE % rows == 0  # what weight rows are padded to
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("turns", [0, 1, 3])
-def test_dots_are_sums_over_the_lanes_added_where_they_belong(turns, dtype):
+def test_dots_are_sums_over_the_lanes_added_where_they_belong(turns, grid, dtype):
+    shape, multiply = GRIDS[grid]
     n, (rows, columns) = vector_lanes(np.dtype(dtype)), shape(np.zeros(1, dtype))
     # Row m of the left matrix and row n of the right one begin `apart` numbers after the one before.
     at, start, apart, first, stride = 3, 1, n + 5, 2, columns + 3

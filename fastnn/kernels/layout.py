@@ -45,7 +45,7 @@ REPLICATED_BYTES = 128 * 1024
 # Floating point operations of a step from which on two threads pay (engine.py), and from which on more than
 # four would share a tile, if there are so many: what two replicas save is less than that.
 TWO_THREADS_WORK, MORE_THREADS_WORK = 1e6, 1e7
-SHARD_TILE_BYTES = 192 * 1024  # a thread's tile stays in its L2 cache together with a small network
+SHARD_TILE_BYTES = 256 * 1024  # a thread's tile stays in its L2 cache together with a small network
 SHARED_TILE_BYTES = 8 * 1024 * 1024  # a tile that all threads share stays in L3
 
 

@@ -110,11 +110,17 @@ def add_losses(total, losses, panels):
     return total
 
 
+@kernel(embed=True)
+def tile_panels(work):
+    """Panels for which a tile has room."""
+    return work.busy.shape[1]
+
+
 @kernel
-def count_tiles(n_rows, rows, tile_panels):
-    """Tiles of at most `tile_panels` panels of `rows` rows that n_rows rows fill."""
+def count_tiles(n_rows, rows, most):
+    """Tiles of at most `most` panels of `rows` rows that n_rows rows fill."""
     panels = (n_rows + rows - 1) // rows
-    return (panels + tile_panels - 1) // tile_panels
+    return (panels + most - 1) // most
 
 
 @kernel
@@ -129,7 +135,7 @@ def shard_gradient(rank, shard, references, work, control, first, last):
     """Gradient of the rows order[first:last], tile by tile; returns their sum of weight * loss."""
     net, everything = references
     rows, losses, n_chunks, total = panel_rows(work.tiles), work.losses[rank], len(control.chunks), 0.0
-    tiles = count_tiles(last - first, rows, losses.size)
+    tiles = count_tiles(last - first, rows, tile_panels(work))
     for tile in range(tiles):
         begin, count, panels = tile_at(first, last, rows, tile, tiles)
         pass_forward(net, rank, rank, begin, count, 0, panels, True)
@@ -161,7 +167,7 @@ def shared_gradient(rank, n_threads, references, model, work, control, first, la
     """
     net, everything = references
     rows, losses, n_chunks = panel_rows(work.tiles), work.losses[0], len(control.chunks)
-    tiles = count_tiles(last - first, rows, losses.size)
+    tiles = count_tiles(last - first, rows, tile_panels(work))
     for tile in range(tiles):
         begin, count, panels = tile_at(first, last, rows, tile, tiles)
         unit = max(SHORTEST_RUN_OF_PANELS, unit_of(panels, n_threads))
@@ -291,11 +297,12 @@ def train(rank, n_threads, model, moments, data, work, control):
     at_once = control.ints[SOLVER] != GRADIENT_ONLY and not multiplied_as_is(data.table)
     references, before = (net, everything), flush_subnormals()
     while True:
+        # Each thread its own, which are in its cache.
+        for phase in range(PHASES):
+            reset(control.taken[phase, rank])
         if rank == 0:
             begin_batch(data, moments, control)
             choose_team(control, n_threads)
-            for phase in range(PHASES):
-                reset_phase(control, phase, control.ints[TEAM])
         barrier(control.barrier, n_threads)
         n_threads = control.ints[TEAM]
         if control.ints[GO] == 0 or rank >= n_threads:
@@ -319,7 +326,7 @@ def predict(rank, counter, model, data, out, work, activated):
     Each thread takes the next tile that nobody has taken, from a counter at 0.
     """
     net, rows, n = reference((model, data, work)), panel_rows(work.tiles), out.shape[0]
-    tile_rows = work.losses.shape[1] * rows
+    tile_rows = tile_panels(work) * rows
     last = model.layers[model.layers.shape[0] - 1]
     while True:
         begin = take_next(counter) * tile_rows

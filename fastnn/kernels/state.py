@@ -120,12 +120,12 @@ class Work(NamedTuple):
     rows: np.ndarray  # (threads, R) int64
     targets: np.ndarray  # (threads, K * R)
     weights: np.ndarray  # (threads, R)
-    losses: np.ndarray  # (threads, panels of a tile) float64
+    losses: np.ndarray  # (threads, panels of a tile or more) float64
     # (threads, W): the gradient of a run of chunks, of a bias, or of a block of few rows, or the sum of
     # shards for SUM_NUMBERS parameters
     windows: np.ndarray
     inputs: Inputs
-    # (tiles, panels of a tile, I / lanes rounded up) int64: which inputs are busy (idle.py)
+    # (tiles, panels of a tile or more, I / lanes rounded up) int64: which inputs are busy (idle.py)
     masks: np.ndarray
     copies: np.ndarray  # (threads, copy_numbers): what is multiplied where inputs are idle
     busy: np.ndarray  # (tiles, panels of a tile, R, I / 8 rounded up) uint8: what isn't 0 (zeros.py)
