@@ -1,7 +1,7 @@
 """Thin data, CSR or dense rows that are mostly zeros: what the first layer does with them.
 
 Parts of their own (parts.py), which are compiled when such data come for the first time: most never do, and
-a first fit takes 0.87 of the CPU time without them (in turn; docs/engine.md).
+a first fit takes 0.72 of the CPU time without them and `learn_from_few` (in turn; docs/engine.md).
 """
 
 from fastnn.kernels.backprop import choose_rows, load_panel, scratch_of
