@@ -5,9 +5,12 @@ Numba looks for it anew at every line: it tries the templates of the operation o
 680 different things: 0.83 of its CPU time without (in turn; docs/engine.md).
 """
 
+from typing import Any
+
 from numba import types
 
-found_with = {}  # for flags: (operation, types of its arguments, and those with names) -> signature
+# For flags: (operation, types of its arguments, and those with names) -> signature.
+found_with: dict[Any, dict[Any, Any]] = {}
 
 
 class RememberingContext:
