@@ -14,7 +14,7 @@ from test_backprop import assert_agrees
 
 from fastnn import engine
 from fastnn.kernels import simd, zeros
-from fastnn.kernels.dots import SHAPES
+from fastnn.kernels.dots import WIDE
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import INPUTS, LAYER_FIELDS, LD, OUTPUTS, PANEL_VECTORS, X_WIDTH, vector_lanes
 from fastnn.optimizers import SGD, Adam
@@ -224,7 +224,7 @@ def test_gradient_of_data_with_many_zeros_is_that_of_the_oracle(sizes, dtype):
 
 def has_dots(n_outputs, dtype):
     """Whether gradients of the last outputs are dot products where zeros are not skipped."""
-    _, columns = SHAPES[lanes(dtype)]
+    _, columns = WIDE[lanes(dtype)]
     return 0 < n_outputs % (2 * lanes(dtype)) <= columns
 
 

@@ -261,12 +261,16 @@ class Entry:
         return self.specialise(args)
 
     def complete(self, parts, args):
-        """Compile what these arguments need, and no call before."""
+        """Compile those parts that these arguments need, and no call before."""
         by_name = dict(zip(self.parameters, args, strict=True))
-        for part, its_signature in parts:
-            if part.when and part.is_needed(by_name) and not part.is_ready(its_signature):
-                with global_compiler_lock, no_garbage_collection():
-                    part.compile(its_signature)
+        needed = [
+            (part, its_signature)
+            for part, its_signature in parts
+            if part.when and part.is_needed(by_name) and not part.is_ready(its_signature)
+        ]
+        if needed:
+            with global_compiler_lock, no_garbage_collection():
+                self.compile(needed, parts)
 
     def specialise(self, args):
         """Machine code for arguments like these, from disk or compiled."""
@@ -286,16 +290,15 @@ class Entry:
             values = dict(zip(self.parameters, args, strict=True))
             needed = [(part, its_signature) for part, its_signature in parts if part.is_needed(values)]
             with no_garbage_collection():
-                code = self.compile(signature, needed, parts)
+                code = self.compile(needed, parts, signature)
             self.specialisations += ((formals, code, parts),)
         return code
 
-    def compile(self, signature, needed, parts):
-        """Machine code for a signature, and for those of its `parts` that are `needed`, both lists of pairs
-        of a part and its signature.
+    def compile(self, needed, parts, signature=None):
+        """Machine code for the parts that are `needed`, and for the entry point with this signature, if any.
 
-        Of the parts that are neither here nor on disk, other processes compile some (figures in
-        docs/engine.md).
+        Of the needed parts that are neither here nor on disk, other processes compile some (figures in
+        docs/engine.md). Both lists are pairs of a part and its signature.
         """
         missing = [(part, its_signature) for part, its_signature in needed if part.is_missing(its_signature)]
         runs = deal(missing)
@@ -304,7 +307,7 @@ class Entry:
             for part, its_signature in needed:
                 if (part, its_signature) not in elsewhere:
                     part.compile(its_signature)
-            code = self.dispatcher.compile(signature)
+            code = self.dispatcher.compile(signature) if signature else None
         for part, its_signature in elsewhere:
             part.compile(its_signature)
         return code
