@@ -20,6 +20,7 @@ WORK = textwrap.dedent("""
     assert "numba" not in sys.modules, "import fastnn imports Numba"
     from fastnn import MLPClassifier, MLPRegressor
     assert "numba" not in sys.modules, "the estimators import Numba"
+    from scipy.sparse import csr_array
     X = np.random.RandomState(0).rand(60, 5)
     results = []
     for model in (
@@ -33,6 +34,15 @@ WORK = textwrap.dedent("""
             warnings.simplefilter("ignore")
             model.fit(X.astype("float32"), y)
         results += [float(np.abs(w).sum()) for w in model.coefs_] + [float(model.predict(X[:7]).sum())]
+    # What only some data need is compiled when they come, to a model that knows others.
+    dense, y = np.random.RandomState(1).rand(300, 40).astype("float32"), np.arange(300) % 3
+    zeros = np.where(dense < 0.1, dense, np.float32(0))
+    model = MLPClassifier(random_state=0)
+    for rows in (dense, zeros, dense, csr_array(zeros), csr_array(dense), zeros):
+        model.partial_fit(rows, y, classes=[0, 1, 2])
+        results += [float(np.abs(w).sum()) for w in model.coefs_] + [float(model.predict_proba(rows).std())]
+    few_rows = MLPClassifier(batch_size=8, random_state=0).partial_fit(dense, y, classes=[0, 1, 2])
+    results.append(float(few_rows.loss_))
     from fastnn.kernels import cache
     print(json.dumps([results, cache.statistics]))
 """)
