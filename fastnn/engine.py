@@ -79,7 +79,8 @@ def make_work(
     n_inputs, zeros = int(layout.layers[0, kernels.layout.INPUTS]), kernels.zeros
     words = -(-n_inputs // kernels.layout.vector_lanes(np.dtype(dtype)))
     copies = aligned_length(kernels.backprop.copy_numbers(layout), dtype)
-    # What threads write at the same time shares no cache line: five small networks 0.99 (in turn).
+    # What each thread writes for every panel shares no cache line with another's: five small networks 0.99
+    # (in turn).
     panels = aligned_length(layout.tile_panels, float)
     return kernels.state.Work(
         tiles=aligned_zeros((n_tiles, aligned_length(layout.tile_numbers, dtype)), dtype),

@@ -4,6 +4,8 @@ Buffers have exactly the padded sizes of the engine (layout.py), padding is 0, a
 NaN before the call.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 from cases import DTYPES, READ, ROWS, WIDTHS, WRITTEN, Guarded, assert_sums_agree, padded
@@ -128,31 +130,20 @@ def test_long_products_are_the_same_with_more_outputs_at_a_time(n_inputs, backwa
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("fresh", [True, False])
-def test_a_single_product_is_one_output(fresh, dtype):
+def test_the_product_of_one_output_has_the_same_bits_as_that_of_several(dtype):
     rows = panel_rows(dtype)
-    for n_inputs in (1, 2, 3, 4, 7, 8, LONG):
-        for along in (1, 8):
-            rng = np.random.default_rng(n_inputs)
-            weights, bias, x, before = (
-                rng.normal(size=size).astype(dtype)
-                for size in ((n_inputs - 1) * along + 1, 1, n_inputs * rows, rows)
-            )
-            read = [Guarded(values, READ) for values in (weights, bias, x)]
-            z = Guarded(before.copy(), WRITTEN)
-            dense.single_product(
-                read[0].values, along, *(b.values for b in read[1:]), z.values, n_inputs, fresh
-            )
-            panel, w, start = (
-                x.reshape(n_inputs, rows).astype(float),
-                weights[::along],
-                bias if fresh else before,
-            )
-            magnitude = np.abs(w).astype(float) @ np.abs(panel) + np.abs(start)
-            assert_sums_agree(z.values, w.astype(float) @ panel + start, n_inputs + 1, magnitude, dtype)
-            z.assert_guards_untouched()
-            for buffer in read:
-                buffer.assert_untouched()
+    for n_inputs, fresh in itertools.product((1, 2, 3, 8, LONG), (True, False)):
+        weights, bias, x = draw((n_inputs, 8), dtype), draw((8,), dtype), draw((n_inputs, rows), dtype)
+        several = draw((4, rows), dtype)
+        read = [Guarded(weights.ravel(), READ), Guarded(bias, READ), Guarded(x.ravel(), READ)]
+        z = Guarded(several[0].copy(), WRITTEN)
+        w, b, panel = (buffer.values for buffer in read)
+        dense.single_product(w, 1, 8, b, panel, z.values, 1, n_inputs, fresh)
+        dense.product(w, 1, 8, b, panel, several.ravel(), 4, n_inputs, fresh)
+        np.testing.assert_array_equal(z.values, several[0])
+        z.assert_guards_untouched()
+        for buffer in read:
+            buffer.assert_untouched()
 
 
 @pytest.mark.parametrize("height", [6, 8])

@@ -160,6 +160,23 @@ def test_leaving_idle_inputs_out_changes_no_bit(sizes, dtype):
             np.testing.assert_array_equal(other, results[0])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [1, 9, 129])
+def test_inputs_idle_in_some_panels_change_no_bit_for_any_number_of_threads(width, dtype):
+    # Each thread leaves out what is idle in its own panels, and an output alone has blocks of its own.
+    X, y = np.random.default_rng(2).normal(size=(512, 400)).astype(dtype), np.arange(512) % 7 / 7
+    for start in (0, 256):
+        X[start : start + 128, 50:] = 0
+    results = []
+    for table, n_threads in [(X, 1), (with_negative_zeros(X), 1), (X, 2), (X, 3), (X, 4)]:
+        network = make_network((400, width, 1), "tanh", "identity", "squared_error", dtype)
+        options = {"batch_size": 256, "shuffle": False, "n_threads": n_threads}
+        Trainer(network, Adam(), **options).run(table, y, epochs=2)
+        results.append(network.parameters.copy())
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
 def test_memory_for_copies_is_not_that_of_the_network():
     for dtype in map(np.dtype, DTYPES):
         small, wide, tall = (

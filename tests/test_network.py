@@ -133,8 +133,9 @@ def test_loss_is_that_of_loss_and_gradient(dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_outputs_are_the_same_to_the_bit_for_any_number_of_threads_and_rows_asked_for(dtype):
-    for sizes in [(10, 33, 3), (300, 530, 3)]:
-        network = make_network(sizes, "relu", "softmax", "cross_entropy", dtype)
+    regression, classes = ("identity", "squared_error"), ("softmax", "cross_entropy")
+    for sizes, kind in [((10, 33, 3), classes), ((300, 530, 3), classes), ((40, 129, 1), regression)]:
+        network = make_network(sizes, "relu", *kind, dtype)
         X, _ = draw_data(network, 1500)
         whole = network.forward(X, n_threads=1)
         for n_threads in (2, 3, 4, 8, None):

@@ -69,7 +69,10 @@ def test_types_names_and_flags_tell_things_apart(context):
         remembering = RememberingContext(context, flags)
         for right in (types.int64, types.float32, types.literal(3)):
             remembering.resolve_function_type(operator.add, (types.int64, right), {})
-    assert context.asked == 6
+        sum_type = context.resolve_value_type(sum)
+        for names in ({}, {"start": types.int64}):
+            remembering.resolve_function_type(sum_type, (types.UniTuple(types.int64, 2),), names)
+    assert context.asked == 10
 
 
 def test_flags_that_change_later_are_others(context):

@@ -87,7 +87,7 @@ def test_every_shard_knows_the_first_of_its_half(n_shards):
 
 @pytest.mark.parametrize("n_shards", range(1, MAX_SHARDS + 1))
 def test_shards_share_the_vectors_of_a_batch(n_shards):
-    for vectors in range(2 * n_shards, 9 * n_shards):
+    for vectors in range(n_shards if n_shards <= 2 else 2 * n_shards, 9 * n_shards):
         places = [share_of_shard(vectors, shard, n_shards) for shard in range(n_shards)]
         sizes = [end - begin for begin, end in places]
         assert [begin for begin, _ in places] == [0, *np.cumsum(sizes)[:-1]]
@@ -101,6 +101,6 @@ def test_shards_share_the_vectors_of_a_batch(n_shards):
             assert max(of_half) <= -(-vectors // (n_shards * PANEL_VECTORS)) * PANEL_VECTORS
 
 
-def test_320_rows_are_ten_panels_in_four_shards():
+def test_twenty_vectors_are_ten_panels_in_four_shards():
     places = [share_of_shard(20, shard, 4) for shard in range(4)]
     assert places == [(0, 6), (6, 10), (10, 16), (16, 20)]

@@ -166,11 +166,12 @@ def make_multiply(forward):
                         product_of_far(w, across, apart, b, x, z, high, n, start == 0)
                     elif high:
                         long_product(w, across, apart, b, x, z, high, n, start == 0)
-                    if forward and rest == 1:
-                        single_product(w[high:], apart, b[high:], x, z[high * rows :], n, start == 0)
-                    elif rest > 0:
+                    if rest > 0:
                         others, z_rest = w[high * across :], z[high * rows :]
-                        product(others, across, apart, b[high:], x, z_rest, rest, n, start == 0)
+                        if forward and rest == 1:
+                            single_product(others, across, apart, b[high:], x, z_rest, 1, n, start == 0)
+                        else:
+                            product(others, across, apart, b[high:], x, z_rest, rest, n, start == 0)
 
     return multiply
 
@@ -236,16 +237,15 @@ def activate_output(code, a, n_outputs):
 
 
 @kernel(embed=True)
-def forward(model, scratch, panels, n_rows, activated, first):
-    """All layers from z of the one before, or x: up to z of the output layer, or its a where `activated`.
-
-    The panels have x of the first layer; where `first` is 1, they have its z already.
+def forward(model, scratch, panels, n_rows, activated, first_layer):
+    """All layers: up to z of the output layer, or its a where `activated`. The panels have x of the first
+    layer; where `first_layer` is 1, they have its z already.
     """
     n_layers, tile = model.layers.shape[0], scratch.tile
     rows = panel_rows(tile)
     for index in range(n_layers):
         layer = model.layers[index]
-        if index >= first:
+        if index >= first_layer:
             propagate(layer, model.params, scratch, panels, n_rows, index == 0)
         for panel in range(panels[0], panels[1]):
             a = panel_of(tile, layer[Z_AT], layer[LD], panel)

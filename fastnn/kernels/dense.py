@@ -103,35 +103,15 @@ def make_product(height, width, asks=False):
     return product
 
 
-# For sums of any length; for long ones; for weights that come from far away; and, back, for the first half of
-# a panel, so that few rows cost half.
-product, long_product, far_product, narrow_product = (
+# For sums of any length; for long ones; for weights that come from far away; back, for the first half of a
+# panel, so that few rows cost half; and for one output, where three of padding would take as long again.
+product, long_product, far_product, narrow_product, single_product = (
     make_product(4, 2),
     make_product(HIGH, 2),
     make_product(HIGH, 2, asks=True),
     make_product(8, 1),
+    make_product(1, 2),
 )
-
-
-@kernel
-def single_product(weights, along, bias, x, z, n_inputs, fresh):
-    """z[r] = (bias[0] if fresh else z[r]) + sum_i weights[i * along] x[i, r],  i < n_inputs.
-
-    x (I, R), z (R,). One output of `product`, where it would wait for three of padding. Four inputs side by
-    side, so that their multiply-adds don't wait for each other: 100 -> 1 with 96 rows 0.66 -> 0.27 us (SPR).
-    """
-    rows, step, fours = panel_rows(x), lanes(x), n_inputs - n_inputs % 4
-    a = block_broadcast(bias, 1, 2, 0) if fresh else block_load(z, 1, 2, 0, rows)
-    b, c, d = block_zero(x, 1, 2), block_zero(x, 1, 2), block_zero(x, 1, 2)
-    for i in range(0, fours, 4):
-        at = i * along
-        a = block_multiply_add(a, weights, at, 0, x, i * rows, step)
-        b = block_multiply_add(b, weights, at + along, 0, x, (i + 1) * rows, step)
-        c = block_multiply_add(c, weights, at + 2 * along, 0, x, (i + 2) * rows, step)
-        d = block_multiply_add(d, weights, at + 3 * along, 0, x, (i + 3) * rows, step)
-    for i in range(fours, n_inputs):
-        a = block_multiply_add(a, weights, i * along, 0, x, i * rows, step)
-    block_store((a + b) + (c + d), z, 0, rows)
 
 
 def make_few_rows(height):

@@ -251,7 +251,8 @@ class Entry:
         """Machine code that fits these arguments, for callers that make the same call again and again.
 
         Checking some 25 arrays takes 10 us, the call itself 3. The code checks nothing: it may be called with
-        these arguments, or others of the same types, precision and contiguity.
+        these arguments, or others of the same types, precision and contiguity that need no other parts: of a
+        part that isn't compiled there is no code to jump to.
         """
         for formals, code, parts in self.specialisations:
             if fits(args, formals):

@@ -5,16 +5,17 @@ between two barriers; what there is to do in a step is shared by counters that a
 """
 
 from fastnn.kernels.backprop import Model
-from fastnn.kernels.codes import ADAM, GRADIENT_ONLY
+from fastnn.kernels.codes import GRADIENT_ONLY
 from fastnn.kernels.dense import scatter_panel
 from fastnn.kernels.jit import entry, kernel
-from fastnn.kernels.layout import INPUTS, LD, Z_AT
+from fastnn.kernels.layout import LD, Z_AT
 from fastnn.kernels.meeting import barrier, note_late, reset, share, take_next, take_run, was_late
 from fastnn.kernels.parts import reference
 from fastnn.kernels.passes import (
     add_gradients,
     ask_for,
     learn_from_few,
+    learns_from_few,
     pass_back,
     pass_forward,
     update_chunks,
@@ -57,8 +58,11 @@ from fastnn.kernels.thin import add_thin_gradient, enter_thin
 # A thread's share is cut into so many runs, which others may take: 1024-1024-1024-10 takes 3 % less than with
 # 4. The weights serve all panels of a run, so those are no shorter than this: 3 % more with runs of 2.
 RUNS_OF_SHARE, SHORTEST_RUN_OF_PANELS = 16, 4
-# Up to so many bytes of parameters, and inputs, Adam takes the gradients of few rows as they are made.
-FEW_ROWS_BYTES, FEW_ROWS_INPUTS = 128 * 1024, 192
+# The parts of training. With one process to help, it takes the first half of those that are missing.
+TRAINING_PARTS = (
+    *(pass_forward, pass_back, learn_from_few, enter_thin, add_thin_gradient),
+    *(add_gradients, update_chunks),
+)
 
 READS = ("data.table", "data.y", "data.weights")
 
@@ -146,17 +150,6 @@ def shard_gradient(rank, shard, references, work, control, first, last):
 
 
 @kernel(embed=True)
-def learns_from_few(layers, params, control, work):
-    """Whether batches are so small that Adam takes its gradients as they are made. A single panel has a
-    single thread; larger networks stream through memory: 784-256-128-10 with 16 rows would take 0.95, with
-    AVX2 or in double 1.03; and of many inputs those that are idle are left out instead (idle.py): 784-32-10
-    would take 1.13.
-    """
-    small = params.size * params.itemsize <= FEW_ROWS_BYTES and layers[0, INPUTS] <= FEW_ROWS_INPUTS
-    return small and control.ints[SOLVER] == ADAM and control.ints[BATCH] <= panel_rows(work.tiles)
-
-
-@kernel(embed=True)
 def shared_gradient(rank, n_threads, references, model, work, control, first, last, at_once):
     """Gradient of the batch in tiles that all threads share: each takes some panels, then some chunks of
     weights, of which it learns `at_once` if there is a single tile; from few rows, in one. Returns whether it
@@ -181,7 +174,7 @@ def shared_gradient(rank, n_threads, references, model, work, control, first, la
         if rank == 0:
             reset_phase(control, FORWARD_AND_BACK, n_threads)
             control.reals[BATCH_LOSS] = add_losses(control.reals[BATCH_LOSS], losses, panels)
-        if at_once and learns_from_few(model.layers, model.params, control, work):
+        if at_once and learns_from_few(model, control, work):
             learn_from_few(everything, rank, count)
             return True
         unit, learns = unit_of(n_chunks, n_threads), at_once and tiles == 1
@@ -264,10 +257,7 @@ def update_all(rank, n_threads, everything, control, replicates):
         update_chunks(everything, rank, 0, begun, ended)
 
 
-RARE = (learn_from_few, enter_thin, add_thin_gradient)
-
-
-@entry(reads=READS, parts=[pass_forward, pass_back, *RARE, add_gradients, update_chunks])
+@entry(reads=READS, parts=TRAINING_PARTS)
 def train(rank, n_threads, model, moments, data, work, control):
     """Batches until the budget is used up or the run ends; first the verdict on a score that Python has
     brought.
@@ -297,7 +287,8 @@ def train(rank, n_threads, model, moments, data, work, control):
     at_once = control.ints[SOLVER] != GRADIENT_ONLY and not multiplied_as_is(data.table)
     references, before = (net, everything), flush_subnormals()
     while True:
-        # Each thread its own, which are in its cache.
+        # Each thread sets back its own counters, which are in its cache: nobody asks for them from the last
+        # meeting on to the barrier below.
         for phase in range(PHASES):
             reset(control.taken[phase, rank])
         if rank == 0:

@@ -58,8 +58,8 @@ def dereference(typing_context, pointer):
 
 
 def part(*given, when=None):
-    """Compile a function apart, once for each precision. Every entry point that calls it has to list it, as
-    if the entry point were the caller where another part is.
+    """Compile a function apart, once for each precision. Every entry point that calls it has to list it, also
+    where the call is in another part.
 
     `given` names arguments of the entry point. The part takes a reference to a tuple of them, and integers;
     it returns nothing.

@@ -9,7 +9,7 @@ from fastnn.kernels.backprop import (
     scratch_of,
     start_of,
 )
-from fastnn.kernels.codes import GRADIENT_ONLY
+from fastnn.kernels.codes import ADAM, GRADIENT_ONLY
 from fastnn.kernels.dense import bias_gradient
 from fastnn.kernels.gradients import chunk_bias_gradient, chunk_gradient
 from fastnn.kernels.jit import kernel
@@ -45,6 +45,8 @@ from fastnn.kernels.thin import add_thin_gradient, enter_thin, is_multiplied_thi
 
 # Parameters that are asked for at once, at most: more would push each other, and the rows, out of L1.
 ASKED_BYTES, LINE_BYTES = 64 * 1024, 64
+# Up to so many bytes of parameters, and inputs, Adam takes the gradients of few rows as they are made.
+FEW_ROWS_BYTES, FEW_ROWS_INPUTS = 128 * 1024, 192
 
 
 @part(*NET)
@@ -54,15 +56,15 @@ def pass_forward(given, tile, rank, begin, n_rows, first, last, activated):
     """
     model, data, work = dereference(given)
     scratch = scratch_of(work, tile, rank)
-    rows, done = panel_rows(scratch.tile), 0
+    rows, first_layer = panel_rows(scratch.tile), 0
     if is_thin(data.table):
         enter_thin(given, tile, rank, begin, n_rows, first, last)
-        done = 1 if is_multiplied_thin(data.table, model.layers[0], scratch.tile) else 0
+        first_layer = 1 if is_multiplied_thin(data.table, model.layers[0], scratch.tile) else 0
     else:
         for panel in range(first, last):
             choose_rows(data.order, scratch, begin + panel * rows, begin + n_rows)
             load_panel(model, data.table, scratch, panel, min(rows, n_rows - panel * rows))
-    forward(model, scratch, (first, last), n_rows, activated == 1, done)
+    forward(model, scratch, (first, last), n_rows, activated == 1, first_layer)
 
 
 @part(*EVERYTHING)
@@ -98,12 +100,19 @@ def add_gradients(given, tile, rank, shard, begin, n_rows, first, last, fresh):
         chunk_bias_gradient(model, chunk, scratch, gradient, origin, n_rows, fresh == 1)
 
 
-def batches_are_few(control, work):
-    """Whether a batch is no more than a panel of rows, which `learn_from_few` is compiled for."""
-    return control.ints[BATCH] <= work.rows.shape[1]
+@kernel(embed=True)
+def learns_from_few(model, control, work):
+    """Whether batches are so small that Adam takes its gradients as they are made. A single panel has a
+    single thread; larger networks stream through memory: 784-256-128-10 with 16 rows would take 0.95, with
+    AVX2 or in double 1.03; and of many inputs those that are idle are left out instead (idle.py): 784-32-10
+    would take 1.13.
+    """
+    params, few = model.params, control.ints[BATCH] <= work.rows.shape[1]
+    small = params.size * params.itemsize <= FEW_ROWS_BYTES and model.layers[0, INPUTS] <= FEW_ROWS_INPUTS
+    return small and few and control.ints[SOLVER] == ADAM
 
 
-@part(*EVERYTHING, when=batches_are_few)
+@part(*EVERYTHING, when=learns_from_few.py_func)
 def learn_from_few(given, rank, n_rows):
     """Gradients and Adam's step in one, on all chunks, from a finished tile of one panel of n_rows rows."""
     model, moments, _, work, control = dereference(given)

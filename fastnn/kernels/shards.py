@@ -22,7 +22,8 @@ def first_of_half(shard, n_shards):
 
 @kernel(embed=True)
 def share_of_shard(vectors, shard, n_shards):
-    """Where a shard begins and ends in a batch of so many vectors of rows, two for each shard or more.
+    """Where a shard begins and ends in a batch of so many vectors of rows: at least one for each of two
+    shards, two for each of more.
 
     Halves are alike to a vector, for two threads; within a half, only the last shard may end with a panel
     that isn't full, and costs more than its share. 320 rows are 96 + 64 + 96 + 64, not 80 each: 10-100-1 with
