@@ -41,7 +41,7 @@ def count_helpers():
     name = Path(sys.executable or "").name.lower()
     is_python = name.startswith("python") and not getattr(sys, "frozen", False)
     cores = numba.config.NUMBA_NUM_THREADS - 1 if is_python else 0
-    return min(cores, int(min(free_memory(), cores * MEMORY) // MEMORY))
+    return int(min(free_memory(), cores * MEMORY) // MEMORY)
 
 
 def free_memory():

@@ -232,7 +232,7 @@ class Entry:
 
     def __init__(self, function, reads, parts):
         functools.update_wrapper(self, function)
-        self.parts, self.has_rare_parts = parts, any(part.when for part in parts)
+        self.parts = parts
         self.parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
         self.reads = frozenset(reads)
         unknown = sorted(name for name in self.reads if name.partition(".")[0] not in self.parameters)
@@ -256,20 +256,18 @@ class Entry:
         """
         for formals, code, parts in self.specialisations:
             if fits(args, formals):
-                if self.has_rare_parts:
-                    self.complete(parts, args)
+                self.complete(parts, args)
                 return code
         return self.specialise(args)
 
+    def needed(self, parts, args):
+        """Those parts that a call with these arguments may come to, and for which there is no code yet."""
+        by_name = dict(zip(self.parameters, args, strict=True))
+        return [pair for pair in parts if pair[0].is_needed(by_name) and not pair[0].is_ready(pair[1])]
+
     def complete(self, parts, args):
         """Compile those parts that these arguments need, and no call before."""
-        by_name = dict(zip(self.parameters, args, strict=True))
-        needed = [
-            (part, its_signature)
-            for part, its_signature in parts
-            if part.when and part.is_needed(by_name) and not part.is_ready(its_signature)
-        ]
-        if needed:
+        if needed := self.needed([pair for pair in parts if pair[0].when], args):
             with global_compiler_lock, no_garbage_collection():
                 self.compile(needed, parts)
 
@@ -288,10 +286,8 @@ class Entry:
                     return code
             by_name = dict(zip(self.parameters, formals, strict=True))
             parts = [(part, part.signature_for(by_name)) for part in self.parts]
-            values = dict(zip(self.parameters, args, strict=True))
-            needed = [(part, its_signature) for part, its_signature in parts if part.is_needed(values)]
             with no_garbage_collection():
-                code = self.compile(needed, parts, signature)
+                code = self.compile(self.needed(parts, args), parts, signature)
             self.specialisations += ((formals, code, parts),)
         return code
 

@@ -57,7 +57,7 @@ def pass_forward(given, tile, rank, begin, n_rows, first, last, activated):
     model, data, work = dereference(given)
     scratch = scratch_of(work, tile, rank)
     rows, first_layer = panel_rows(scratch.tile), 0
-    if is_thin(data.table):
+    if is_thin(data):
         enter_thin(given, tile, rank, begin, n_rows, first, last)
         first_layer = 1 if is_multiplied_thin(data.table, model.layers[0], scratch.tile) else 0
     else:

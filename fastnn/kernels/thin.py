@@ -31,9 +31,9 @@ from fastnn.kernels.zeros import busy_gradient, note_panel, propagate_busy, skip
 
 
 @kernel(embed=True)
-def is_thin(table):
-    """Whether a table may be one for these parts."""
-    return is_sparse(table) or table.zeros[0] == 1
+def is_thin(data):
+    """Whether the rows may be some for these parts. It calls no kernel, since `when` asks it from Python."""
+    return data.table.starts.size > 0 or data.table.zeros[0] == 1
 
 
 @kernel(embed=True)
@@ -42,12 +42,7 @@ def is_multiplied_thin(table, layer, like):
     return skips_zeros(table, layer, like) or multiplied_as_is(table)
 
 
-def rows_are_thin(data):
-    """`is_thin`, for Python: kernels that call others are compiled when Python calls them."""
-    return data.table.starts.size > 0 or data.table.zeros[0] == 1
-
-
-@part(*NET, when=rows_are_thin)
+@part(*NET, when=is_thin.py_func)
 def enter_thin(given, tile, rank, begin, n_rows, first, last):
     """x of the first layer for first <= panel < last of a tile, or z where `is_multiplied_thin`."""
     model, data, work = dereference(given)
@@ -69,7 +64,7 @@ def enter_thin(given, tile, rank, begin, n_rows, first, last):
         propagate_busy(layer, model.params, scratch, (first, last), n_rows)
 
 
-@part(*EVERYTHING, when=rows_are_thin)
+@part(*EVERYTHING, when=is_thin.py_func)
 def add_thin_gradient(given, tile, rank, shard, begin, n_rows, origin, index, fresh):
     """`chunk_gradient` of chunk `index`, one of the first layer, where it `is_multiplied_thin`; into what
     `add_gradients` takes for the shard.
