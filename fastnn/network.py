@@ -203,7 +203,7 @@ class Gradient:
         self._reals = np.zeros(state.N_REALS)
         self._reals[[state.ALPHA, state.LOSS_SCALE, state.SHRINK]] = alpha, loss_scale, 1.0
         self._loss = np.zeros(1)
-        control = self._session.control(self._ints, self._reals, self._loss, np.zeros(625, dtype=np.uint32))
+        control = self._session.control(self._ints, self._reals, self._loss, kernels.random.new_key())
         none = np.empty(0, dtype=network.dtype)
         self._session.bind(self._session.moments(none, none), data, control)
         self._views = views(self._session.layout.layers, self._session.gradients[0])

@@ -225,7 +225,7 @@ class Trainer:
         data = kernels.backprop.Data(make_table(X), y, sample_weight, np.arange(X.shape[0]))
         # One row has one order. Reading and writing the generator takes longer than its step.
         draws = self.shuffle and X.shape[0] > 1
-        key = read_key(self.random_state) if draws else np.zeros(625, dtype=np.uint32)
+        key = read_key(self.random_state) if draws else kernels.random.new_key()
         ints, self._earlier_epochs = self._ints, len(self.history.loss)
         # One by one: an index of four takes 3 us.
         ints[state.N_ROWS], ints[state.EPOCHS] = X.shape[0], min(epochs, NEVER)
@@ -331,14 +331,17 @@ REASONS = {2: "max_iter", 3: "no_improvement", 4: "rate_too_small", 5: "diverged
 
 
 def read_key(random_state: np.random.RandomState) -> NDArray[np.uint32]:
-    """Mersenne Twister state (625,) as the shuffle kernel takes it."""
-    _, words, position, *_ = random_state.get_state()
-    return np.append(words, np.uint32(position))
+    """Mersenne Twister state as the shuffle kernel takes it."""
+    key: NDArray[np.uint32] = kernels.random.new_key()
+    n_words = kernels.random.WORDS
+    _, key[:n_words], key[n_words], *_ = random_state.get_state()
+    return key
 
 
 def write_key(random_state: np.random.RandomState, key: NDArray[np.uint32]) -> None:
     """Let `random_state` go on after the kernel's draws."""
     name, _, _, has_gauss, gauss = random_state.get_state(legacy=True)
     # NumPy reads a list in 14 us and an array in 43.
-    words: Any = key[:-1].tolist()
-    random_state.set_state((str(name), words, int(key[-1]), int(has_gauss), float(gauss)))
+    n_words = kernels.random.WORDS
+    words: Any = key[:n_words].tolist()
+    random_state.set_state((str(name), words, int(key[n_words]), int(has_gauss), float(gauss)))

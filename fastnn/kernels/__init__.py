@@ -11,7 +11,10 @@ from importlib import import_module
 from typing import Any
 
 _ENTRIES = ("predict", "train", "train_samples")
-_MODULES = ("backprop", "codes", "layout", "meeting", "optimizers", "sparse", "state", "team", "zeros")
+_MODULES = (
+    *("backprop", "codes", "layout", "meeting", "optimizers", "random"),
+    *("sparse", "state", "team", "zeros"),
+)
 
 
 # Both are imported when they are first used: what only describes a network does not import Numba.

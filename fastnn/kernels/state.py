@@ -82,7 +82,7 @@ class Control(NamedTuple):
     ints: np.ndarray  # (N_INTS,) int64
     reals: np.ndarray  # (N_REALS,) float64
     loss_curve: np.ndarray  # (n,) float64, of the last n epochs: epoch e at e modulo n
-    key: np.ndarray  # (625,) uint32, Mersenne Twister state
+    key: np.ndarray  # (KEY_LENGTH,) uint32, Mersenne Twister state (random.py)
     chunks: np.ndarray  # (C, CHUNK_FIELDS) int64
     squares: np.ndarray  # (threads, C or more) float64: sum of squared weights in each chunk, in row 0
     shard_losses: np.ndarray  # (shards,) float64
