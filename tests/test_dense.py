@@ -29,6 +29,10 @@ def lanes(dtype):
     return vector_lanes(np.dtype(dtype))
 
 
+def piece(dtype):
+    return 16 // np.dtype(dtype).itemsize
+
+
 def panel_rows(dtype):
     return PANEL_VECTORS * lanes(dtype)
 
@@ -278,10 +282,12 @@ def test_transpose_panel_turns_features_into_strips_of_rows(dtype):
         matrix = padded(draw((rows, n_outputs), dtype), ld)[:rows]
         delta = Guarded(matrix.T, READ)
         deltas = Guarded(np.full((ld, rows), np.nan, dtype), WRITTEN)
-        few = strips(matrix).copy()
-        few[:, :, lanes(dtype) :] = np.nan
-        for n_rows, expected in [(1, few), (lanes(dtype), few), (rows, strips(matrix))]:
+        expected = np.full_like(strips(matrix), np.nan)
+        for n_rows in (1, lanes(dtype), rows):
             dense.transpose_panel(delta.values, deltas.values, n_rows)
+            # Not more than whole pieces of 128 bits.
+            whole = round_up(n_rows, piece(dtype))
+            expected[:, :, :whole] = strips(matrix)[:, :, :whole]
             np.testing.assert_array_equal(deltas.values, expected.ravel())
         deltas.assert_guards_untouched()
         delta.assert_untouched()
@@ -308,7 +314,7 @@ def test_transpose_back_turns_rows_into_features(dtype):
     for n_outputs in [*WIDTHS, 128]:
         ld = row_length(n_outputs, lanes(dtype))
         products = Guarded(padded(draw((rows, n_outputs), dtype), ld)[:rows], READ)
-        z, written = Guarded(np.full((ld, rows), np.nan, dtype), WRITTEN), round_up(n_outputs, lanes(dtype))
+        z, written = Guarded(np.full((ld, rows), np.nan, dtype), WRITTEN), round_up(n_outputs, piece(dtype))
         expected = np.full((ld, rows), np.nan, dtype)
         for n_rows, whole in [(1, lanes(dtype)), (lanes(dtype), lanes(dtype)), (rows, rows)]:
             dense.transpose_back(products.values, z.values, ld, n_outputs, n_rows)

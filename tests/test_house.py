@@ -62,6 +62,7 @@ KERNEL_FLOORS = [
         "state",
         "subnormals",
         "team",
+        "transposition",
     },
     {"activations", "dense", "elementary", "idle", "losses", "optimizers", "random", "schedule", "shards"},
     {"sample"},

@@ -23,9 +23,9 @@ from fastnn.kernels.simd import (
     block_multiply_add,
     block_prefetch,
     block_store,
-    block_transpose,
     block_zero,
 )
+from fastnn.kernels.transposition import block_columns, block_gather_columns, block_transpose
 
 ROOT = Path(__file__).parents[1]
 OTHER_WIDTHS = [bits for bits in (128, 256, 512) if bits != simd.VECTOR_BITS]
@@ -72,6 +72,16 @@ def transpose(source, at, stride, out, start, step):
 @kernel
 def gather(table, rows, at, column, out, start, step):
     block_store(block_gather(table, rows, at, column), out, start, step)
+
+
+@kernel
+def take_columns(source, at, stride, out, start, step):
+    block_store(block_columns(source, at, stride), out, start, step)
+
+
+@kernel
+def gather_columns(table, rows, at, column, out, start, step):
+    block_store(block_gather_columns(table, rows, at, column), out, start, step)
 
 
 @kernel
@@ -197,6 +207,29 @@ def test_gather_takes_each_row_from_where_its_index_says(dtype):
     out = Guarded(np.zeros(n * n, dtype), WRITTEN)
     gather(table.values.reshape(9, n + 5), rows, 3, 5, out.values, 0, n)
     assert_stored(out, 0, n, table.values.reshape(9, n + 5)[rows[3 : n + 3], 5:])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_columns_are_read_from_rows_of_any_length(dtype):
+    n, count = lanes(dtype), 16 // np.dtype(dtype).itemsize
+    for stride in (count, n + 3):
+        source = Guarded(draw(2 + (n - 1) * stride + count, dtype), READ)
+        out = Guarded(np.zeros(1 + count * (n + 2), dtype), WRITTEN)
+        take_columns(source.values, 2, stride, out.values, 1, n + 2)
+        assert_stored(out, 1, n + 2, source.values[positions(2, stride, (n, count))].T)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gathered_columns_come_from_where_each_index_says(dtype):
+    n, count = lanes(dtype), 16 // np.dtype(dtype).itemsize
+    for width in (count, count + 3):
+        table = Guarded(draw(9 * width, dtype), READ)
+        rows = np.random.default_rng(1).integers(0, 9, n + 4)
+        rows[3], rows[n + 2] = 0, 8
+        out = Guarded(np.zeros(count * n, dtype), WRITTEN)
+        matrix = table.values.reshape(9, width)
+        gather_columns(matrix, rows, 3, width - count, out.values, 0, n)
+        assert_stored(out, 0, n, matrix[rows[3 : n + 3], width - count :].T)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -388,6 +421,7 @@ OTHER_TESTS = [
         for dtype in ("float32", "float64")
     ),
     "tests/test_dense.py::test_transpose_panel_turns_features_into_strips_of_rows",
+    "tests/test_dense.py::test_transpose_back_turns_rows_into_features",
     "tests/test_dense.py::test_delta_of_row_finds_the_row_in_all_strips",
     "tests/test_dense.py::test_gather_panel_takes_the_rows_asked_for",
     *(

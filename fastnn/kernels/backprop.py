@@ -17,6 +17,7 @@ from fastnn.kernels.dense import (
     SUM_LENGTH,
     far_product,
     few_rows_product,
+    gather_narrow,
     gather_panel,
     long_product,
     narrow_product,
@@ -281,9 +282,7 @@ def load_targets(data, scratch, begin, count, scale):
     if data.weights.size:
         for r in range(count):
             scratch.weights[r] = scale * data.weights[scratch.rows[r]]
-    for k in range(y.shape[1]):
-        for r in range(rows):
-            scratch.targets[k * rows + r] = y[scratch.rows[r], k]
+    gather_narrow(y, scratch.rows, scratch.targets, rows)
 
 
 @kernel(embed=True)

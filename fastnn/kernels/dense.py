@@ -11,7 +11,6 @@ from fastnn.kernels.idle import word_start
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import INPUTS, LD, OUTPUTS
 from fastnn.kernels.simd import (
-    SQUARE,
     VECTOR_BITS,
     block_broadcast,
     block_gather,
@@ -21,11 +20,11 @@ from fastnn.kernels.simd import (
     block_prefetch,
     block_store,
     block_total,
-    block_transpose,
     block_zero,
     lanes,
     panel_rows,
 )
+from fastnn.kernels.transposition import block_columns, block_gather_columns, block_transpose, piece
 
 # Vectors below each other in a high block: what the registers hold, 32 of 512 bits or 16. 12 x 2 vectors of
 # 512 bits are no faster, and 8 leave no rest (a trial; docs/engine.md).
@@ -268,9 +267,8 @@ def transpose_panel(delta, deltas, n_rows):
     """
     rows, step = panel_rows(delta), lanes(delta)
     for at in range(0, delta.size, rows * step):
-        for r in range(0, n_rows, step):
-            block = block_transpose(block_load(delta, SQUARE, 1, at + r, rows))
-            block_store(block, deltas, at + r * step, step)
+        for r in range(0, n_rows, piece(delta)):
+            block_store(block_columns(delta, at + r, rows), deltas, at + r * step, step)
 
 
 @kernel
@@ -286,9 +284,24 @@ def transpose_back(products, z, ld, n_outputs, n_rows):
     """z[o, r] = products[r, o],  r < n_rows.  products (R, ld), z (O, R)."""
     rows, step = panel_rows(z), lanes(z)
     for r in range(0, n_rows, step):
-        for o in range(0, n_outputs, step):
-            block = block_transpose(block_load(products, SQUARE, 1, r * ld + o, ld))
-            block_store(block, z, o * rows + r, rows)
+        for o in range(0, n_outputs, piece(z)):
+            block_store(block_columns(products, r * ld + o, ld), z, o * rows + r, rows)
+
+
+@kernel
+def gather_narrow(X, rows, panel, n_rows):
+    """`gather_panel` without masks, which pays for few columns."""
+    height, step, width, apart = panel_rows(panel), lanes(panel), X.shape[1], piece(panel)
+    if width < apart:
+        for i in range(width):
+            for r in range(n_rows):
+                panel[i * height + r] = X[rows[r], i]
+        return
+    for r in range(0, n_rows, step):
+        for i in range(0, width, apart):
+            # The last piece overlaps its neighbour.
+            start = min(i, width - apart)
+            block_store(block_gather_columns(X, rows, r, start), panel, start * height + r, height)
 
 
 @kernel
@@ -309,9 +322,7 @@ def gather_panel(X, rows, panel, masks, n_rows):
             block_store(block_transpose(block), panel, start * height + r, height)
     if width < step:
         masks[0] = (1 << width) - 1
-        for i in range(width):
-            for r in range(n_rows):
-                panel[i * height + r] = X[rows[r], i]
+        gather_narrow(X, rows, panel, n_rows)
 
 
 @kernel

@@ -31,11 +31,11 @@ from fastnn.kernels.simd import (
     block_multiply_add,
     block_store,
     block_total,
-    block_transpose,
     block_zero,
     lanes,
 )
 from fastnn.kernels.state import SHRINK, SQUARES
+from fastnn.kernels.transposition import block_transpose
 
 # Vectors that are summed in registers side by side: enough to hide how long one multiply-add takes.
 SIDE_BY_SIDE = 8

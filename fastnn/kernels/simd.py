@@ -103,18 +103,6 @@ class Emitter:
         odds = [lane + (count if lane & size else size) for lane in lanes]
         return self.shuffle(left, right, evens), self.shuffle(left, right, odds)
 
-    def interleave(self, left, right, piece, width):
-        """The lower, and the upper, halves of each `piece` of two vectors, `width` numbers by turns."""
-        halves = []
-        for start in (0, piece // 2):
-            mask = []
-            for lane in range(self.block.lanes):
-                base, turn = lane - lane % piece, lane % piece // width
-                at = base + start + turn // 2 * width + lane % width
-                mask.append(at + (self.block.lanes if turn % 2 else 0))
-            halves.append(self.shuffle(left, right, mask))
-        return halves
-
     def get(self, value, row, column=0):
         return self.builder.extract_value(value, row * self.block.columns + column)
 
@@ -337,37 +325,6 @@ def block_multiply_add(typing, block, factors, at, stride, values, start, apart)
         return value
 
     return block(block, factors, types.intp, types.intp, values, types.intp, types.intp), generate
-
-
-@intrinsic
-def block_transpose(typing, block):
-    """Block of lanes x 1: result[m][n] = block[n][m].
-
-    Each mask is one instruction of x86 and of Arm. Plain interleaving of whole vectors, which would do as
-    well, takes three: 217 ns against 93 for 100 x 16 float32 (benchmarks/micro/dense.py).
-    """
-
-    def generate(context, builder, sig, args):
-        emit, count = Emitter(context, builder, block), block.lanes
-        vectors = [emit.get(args[0], row) for row in range(count)]
-        piece = min(count, 128 // block.dtype.bitwidth)
-        # Exchange the upper right and the lower left of squares, down to squares of 128 bits.
-        size = count // 2
-        while size >= piece:
-            for j in range(count):
-                if not j & size:
-                    vectors[j], vectors[j + size] = emit.exchange(vectors[j], vectors[j + size], size)
-            size //= 2
-        # Those are transposed by interleaving: numbers, then pairs of numbers.
-        for j in range(0, count, 2):
-            vectors[j], vectors[j + 1] = emit.interleave(vectors[j], vectors[j + 1], piece, 1)
-        if piece == 4:
-            for j in range(0, count, 4):
-                a, b, c, d = vectors[j : j + 4]
-                vectors[j : j + 4] = *emit.interleave(a, c, piece, 2), *emit.interleave(b, d, piece, 2)
-        return emit.pack(vectors)
-
-    return block(block), generate
 
 
 @intrinsic
