@@ -296,9 +296,15 @@ def load_panel(model, table, scratch, panel, count):
 @kernel(embed=True)
 def choose_rows(order, scratch, first, last):
     """rows[r] = order[first + r], or first + r if there is no order; lanes past the last row repeat it."""
-    for r in range(scratch.rows.size):
-        row = min(first + r, last - 1)
-        scratch.rows[r] = order[row] if order.size else row
+    rows = scratch.rows
+    count = min(rows.size, last - first)
+    for r in range(count):
+        rows[r] = first + r
+    if order.size:
+        for r in range(count):
+            rows[r] = order[first + r]
+    for r in range(count, rows.size):
+        rows[r] = rows[count - 1]
 
 
 @kernel(embed=True)
