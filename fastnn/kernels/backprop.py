@@ -11,6 +11,7 @@ import numpy as np
 from fastnn.kernels.activations import activate, multiply_derivative, softmax_panel
 from fastnn.kernels.codes import SOFTMAX
 from fastnn.kernels.dense import (
+    FEWEST_OUTPUTS,
     GRADIENT_ROWS,
     NEAR_BYTES,
     OUTPUT_PIECE,
@@ -202,7 +203,7 @@ def propagate(layer, params, scratch, panels, n_rows, has_masks):
     (first, last), ld, inputs, outputs = panels, layer[LD], layer[INPUTS], layer[OUTPUTS]
     tile = scratch.tile
     few = n_rows - (last - 1) * panel_rows(tile)
-    if few <= lanes(tile):
+    if few <= lanes(tile) and outputs > FEWEST_OUTPUTS:
         last -= 1
         x = panel_of(tile, layer[X_AT], layer[X_WIDTH], last)
         z = panel_of(tile, layer[Z_AT], ld, last)

@@ -33,6 +33,8 @@ HIGH = 8 if VECTOR_BITS == 512 else 6
 # rows by themselves: 64-100-10 with 2 to 4 rows 0.90 to 0.93, with 12 rows 0.93 (in turn). With fewer, both
 # are the same.
 FEW, FEWEST = 8 if VECTOR_BITS == 512 else 4, 4
+# Up to so many outputs, a block along a whole panel takes no longer: 8-100-1 with 16 rows 0.94 (in turn).
+FEWEST_OUTPUTS = 4
 # A piece of the weights that serves all panels while it is in L2: inputs, so few that those of a panel stay
 # in L1, and outputs, a multiple of HIGH and of the lanes (benchmarks/micro/dense.py; docs/engine.md).
 SUM_LENGTH = 192
