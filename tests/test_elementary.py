@@ -1,9 +1,12 @@
-"""kernels/elementary.py against NumPy in extended precision: dense grids, every exponent, special values."""
+"""kernels/elementary.py and piecewise.py against NumPy in extended precision: dense grids, every exponent,
+special values.
+"""
 
 import numpy as np
 import pytest
+from cases import WRITTEN, Guarded
 
-from fastnn.kernels import elementary
+from fastnn.kernels import elementary, piecewise
 from fastnn.kernels.jit import kernel
 
 DTYPES = [np.float32, np.float64]
@@ -29,8 +32,17 @@ def logistic(x):
     return np.where(x < 0, e, 1) / (1 + e)
 
 
+def tanh_of_array(x):
+    out = x.copy()
+    piecewise.tanh(out)
+    return out
+
+
 KERNELS = {name: over_array(getattr(elementary, name)) for name in ("exp", "log", "tanh", "logistic")}
+KERNELS["tanh of an array"] = tanh_of_array
 ORACLES = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "logistic": logistic}
+ORACLES["tanh of an array"] = np.tanh
+SIGNED_ZERO = [0, -0.0, np.inf, -np.inf, 1000, -1000], [0, -0.0, 1, -1, 1, -1]
 
 
 def exact(name, x):
@@ -72,14 +84,15 @@ def test_relative_error_is_within_the_stated_limit(name, dtype):
     [
         ("exp", [0, -0.0, np.inf, -np.inf, 1000, -1000], [1, 1, np.inf, 0, np.inf, 0]),
         ("log", [1, 0, -0.0, np.inf, -1, -np.inf], [0, -np.inf, -np.inf, np.inf, np.nan, np.nan]),
-        ("tanh", [0, -0.0, np.inf, -np.inf, 1000, -1000], [0, -0.0, 1, -1, 1, -1]),
+        ("tanh", *SIGNED_ZERO),
+        ("tanh of an array", *(8 * values for values in SIGNED_ZERO)),
         ("logistic", [0, -0.0, np.inf, -np.inf, 1000, -1000], [0.5, 0.5, 1, 0, 1, 0]),
     ],
 )
 def test_special_values_are_exact(name, x, expected, dtype):
     got, expected = KERNELS[name](np.array(x, dtype)), np.array(expected, dtype)
     np.testing.assert_array_equal(got, expected)
-    if name == "tanh":
+    if name.startswith("tanh"):
         np.testing.assert_array_equal(np.signbit(got), np.signbit(expected))
 
 
@@ -91,13 +104,12 @@ def test_nan_gives_nan(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ["exp", "tanh", "logistic"])
+@pytest.mark.parametrize("name", ["exp", "tanh", "tanh of an array", "logistic"])
 def test_saturation_is_monotone(name, dtype):
-    start, stop = {"exp": (-800, -80), "tanh": (8, 40), "logistic": (-800, -80)}[name]
+    start, stop = (8, 40) if name.startswith("tanh") else (-800, -80)
     y = KERNELS[name](np.linspace(start, stop, 50_001).astype(dtype))
     assert np.all(np.diff(y) >= 0)
-    assert y[0] == 0 or name == "tanh"
-    assert y[-1] == 1 or name != "tanh"
+    assert y[-1] == 1 if name.startswith("tanh") else y[0] == 0
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -115,7 +127,7 @@ def test_log_takes_subnormal_numbers(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", ["exp", "log", "tanh", "logistic"])
 def test_the_precision_stays_that_of_the_argument(name, dtype):
     scalar = getattr(elementary, name)
     scalar(dtype(0.5))
@@ -124,3 +136,19 @@ def test_the_precision_stays_that_of_the_argument(name, dtype):
         for signature in scalar.dispatcher.nopython_signatures
     }
     assert returned[np.dtype(dtype).name] == np.dtype(dtype).name
+
+
+def test_pieces_of_tanh_meet_within_a_unit_of_the_last_place():
+    ends = np.float32([piecewise.piece_ends(index)[1] for index in range(piecewise.PIECES)])
+    nearby = ends.view(np.int32)[:, np.newaxis] + np.arange(-8, 8, dtype=np.int32)
+    y = tanh_of_array(nearby.view(np.float32).ravel()).reshape(nearby.shape)
+    assert np.all(np.diff(y.view(np.int32), axis=1) >= -1)
+    assert np.all(y <= 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tanh_of_an_array_leaves_what_lies_around_it(dtype):
+    for n in (0, 1, 15, 16, 17, 40):
+        buffer = Guarded(np.linspace(-3, 3, n).astype(dtype), WRITTEN)
+        piecewise.tanh(buffer.values)
+        buffer.assert_guards_untouched()

@@ -64,7 +64,10 @@ KERNEL_FLOORS = [
         "team",
         "transposition",
     },
-    {"activations", "dense", "elementary", "idle", "losses", "optimizers", "random", "schedule", "shards"},
+    {
+        *("activations", "dense", "elementary", "idle", "losses", "optimizers", "piecewise"),
+        *("random", "schedule", "shards"),
+    },
     {"sample"},
     {"sparse"},
     {"zeros"},

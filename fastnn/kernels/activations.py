@@ -1,6 +1,6 @@
 """Activations and their derivatives, in place.  a = f(z); a derivative is expressed through a."""
 
-from fastnn.kernels import elementary
+from fastnn.kernels import elementary, piecewise
 from fastnn.kernels.arithmetic import block_maximum
 from fastnn.kernels.codes import EXP, IDENTITY, LOGISTIC, RELU, TANH
 from fastnn.kernels.jit import kernel
@@ -19,8 +19,7 @@ def activate(code, values):
         for i in range(values.shape[0]):
             values[i] = elementary.logistic(values[i])
     elif code == TANH:
-        for i in range(values.shape[0]):
-            values[i] = elementary.tanh(values[i])
+        piecewise.tanh(values)
     elif code == EXP:
         for i in range(values.shape[0]):
             values[i] = elementary.exp(values[i])
