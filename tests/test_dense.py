@@ -12,6 +12,7 @@ from cases import DTYPES, READ, ROWS, WIDTHS, WRITTEN, Guarded, assert_sums_agre
 
 from fastnn.kernels import dense
 from fastnn.kernels.layout import (
+    BY_DOTS,
     INPUTS,
     LAYER_FIELDS,
     LD,
@@ -177,13 +178,13 @@ def test_sums_are_cut_in_equal_parts_of_whole_vectors():
             assert n_inputs - (parts - 1) * length > length - parts * step
 
 
-def layer_row(n_inputs, n_outputs, ld):
+def layer_row(n_inputs, n_outputs, ld, by_dots):
     row = np.zeros(LAYER_FIELDS, np.int64)
-    row[[INPUTS, OUTPUTS, LD]] = n_inputs, n_outputs, ld
+    row[[INPUTS, OUTPUTS, LD, BY_DOTS]] = n_inputs, n_outputs, ld, by_dots
     return row
 
 
-def check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, fresh):
+def check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, fresh, by_dots=False):
     x, delta = draw((n_rows, n_inputs), dtype, 1), draw((n_rows, n_outputs), dtype, 2)
     ld, x_width = row_length(n_outputs, lanes(dtype)), round_up(n_inputs, 8)
     tile_rows = round_up(n_rows, panel_rows(dtype))
@@ -197,9 +198,15 @@ def check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, fresh):
         start = np.full_like(start, np.nan)
     delta_panels = delta_rows.reshape(-1, panel_rows(dtype), ld).transpose(0, 2, 1)
     read = [Guarded(panels(x_tall, x_width), READ), Guarded(delta_panels, READ)]
-    read.append(Guarded(strips(delta_rows), READ, shift=n_rows % 16))
+    strip_rows = strips(delta_rows)
+    if by_dots:
+        # Rows that fill whole vectors have no strips.
+        for panel, row in np.ndindex(len(strip_rows), panel_rows(dtype)):
+            if panel * panel_rows(dtype) + row < n_rows - n_rows % lanes(dtype):
+                strip_rows[panel, :, row] = np.nan
+    read.append(Guarded(strip_rows, READ, shift=n_rows % 16))
     gradient = Guarded(start, WRITTEN)
-    layer = layer_row(n_inputs, n_outputs, ld)
+    layer = layer_row(n_inputs, n_outputs, ld, by_dots)
     half = round_up(x_width // 2, 8)
     for first, last in [(0, half), (half, x_width)]:
         part = gradient.values[first * ld : last * ld]
@@ -230,8 +237,17 @@ def test_weight_gradient_is_the_sum_of_outer_products(n_inputs, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n_inputs", WIDTHS)
+def test_weight_gradient_by_dots_needs_no_strips_of_whole_vectors(n_inputs, dtype):
+    for n_outputs in [*WIDTHS, 4, 36]:
+        for n_rows in ROWS:
+            check_weight_gradient(n_inputs, n_outputs, n_rows, dtype, n_rows % 2 == 0, by_dots=True)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("fresh", [True, False])
-def test_bias_gradient_is_the_sum_over_the_rows(fresh, dtype):
+@pytest.mark.parametrize("by_vectors", [True, False])
+def test_bias_gradient_is_the_sum_over_the_rows(by_vectors, fresh, dtype):
     for n_outputs in WIDTHS:
         ld = row_length(n_outputs, lanes(dtype))
         for n_rows in ROWS:
@@ -242,7 +258,12 @@ def test_bias_gradient_is_the_sum_over_the_rows(fresh, dtype):
             tall[:n_rows] = delta
             read = Guarded(strips(tall), READ)
             gradient = Guarded(np.full(ld, np.nan, dtype) if fresh else start, WRITTEN)
-            dense.bias_gradient(read.values, gradient.values, ld, n_rows, fresh)
+            if by_vectors:
+                delta_panels = Guarded(panels(tall, ld), READ)
+                dense.bias_by_vectors(delta_panels.values, read.values, gradient.values, ld, n_rows, fresh)
+                delta_panels.assert_untouched()
+            else:
+                dense.bias_gradient(read.values, gradient.values, ld, n_rows, fresh)
             added = 0 if fresh else start.astype(float)
             magnitude = np.abs(delta).sum(axis=0, dtype=float) + np.abs(added)
             exact = added + delta.sum(axis=0, dtype=float)
@@ -283,11 +304,11 @@ def test_transpose_panel_turns_features_into_strips_of_rows(dtype):
         delta = Guarded(matrix.T, READ)
         deltas = Guarded(np.full((ld, rows), np.nan, dtype), WRITTEN)
         expected = np.full_like(strips(matrix), np.nan)
-        for n_rows in (1, lanes(dtype), rows):
-            dense.transpose_panel(delta.values, deltas.values, n_rows)
+        for first, n_rows in [(lanes(dtype), rows - 1), (0, 1), (0, rows), (rows, rows)]:
+            dense.transpose_panel(delta.values, deltas.values, first, n_rows)
             # Not more than whole pieces of 128 bits.
-            whole = round_up(n_rows, piece(dtype))
-            expected[:, :, :whole] = strips(matrix)[:, :, :whole]
+            written = slice(first, round_up(n_rows, piece(dtype)))
+            expected[:, :, written] = strips(matrix)[:, :, written]
             np.testing.assert_array_equal(deltas.values, expected.ravel())
         deltas.assert_guards_untouched()
         delta.assert_untouched()

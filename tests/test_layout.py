@@ -153,6 +153,19 @@ def test_small_networks_have_two_shards_where_two_threads_pay_and_more_do_not():
         assert (-(-batch // plan.shard_rows), plan.replicates) == (shards, replicates)
 
 
+def test_few_inputs_or_outputs_beside_many_rows_have_their_gradient_by_dots():
+    wide = layout.VECTOR_BITS == 512
+    for sizes, batch, by_dots in [
+        ((4, 32, 16, 4), 10_000, [1, 0, 1]),  # tiles of 320 rows
+        ((4, 100, 10), 1000, [1, 0]),
+        ((8, 100, 1), 200, [0, 1]),
+        ((4, 32, 1), 32, [0, 0]),  # a panel is learned from at once, by its strips
+    ]:
+        plan = make_layout(sizes, np.dtype(np.float32), batch)
+        expected = by_dots if wide else [0] * len(by_dots)
+        assert plan.layers[:, layout.BY_DOTS].tolist() == expected
+
+
 def test_tiles_are_no_larger_than_their_shard():
     for _, _, plan in layouts():
         lanes = plan.panel_rows // layout.PANEL_VECTORS

@@ -417,9 +417,11 @@ OTHER_TESTS = [
             ("test_long_products_are_the_same_with_more_outputs_at_a_time", "130-False-far_product"),
             ("test_product_of_few_rows_is_weighted_sum_plus_bias", 33),
             ("test_weight_gradient_is_the_sum_of_outer_products", 17),
+            ("test_weight_gradient_by_dots_needs_no_strips_of_whole_vectors", 17),
         ]
         for dtype in ("float32", "float64")
     ),
+    "tests/test_dense.py::test_bias_gradient_is_the_sum_over_the_rows",
     "tests/test_dense.py::test_transpose_panel_turns_features_into_strips_of_rows",
     "tests/test_dense.py::test_transpose_back_turns_rows_into_features",
     "tests/test_dense.py::test_delta_of_row_finds_the_row_in_all_strips",

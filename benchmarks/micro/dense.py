@@ -49,13 +49,13 @@ def loss(times, model, data, scratch, panels, n_rows):
 @numba.njit(nogil=True)
 def backward(times, model, data, scratch, panels, n_rows):
     for _ in range(times):
-        backprop.backward(model, scratch, (0, panels), n_rows)
+        backprop.backward(model, scratch, (0, panels), n_rows, False)
 
 
 @numba.njit(nogil=True)
 def transpose(times, delta, deltas):
     for _ in range(times):
-        dense.transpose_panel(delta, deltas, panel_rows(delta))
+        dense.transpose_panel(delta, deltas, 0, panel_rows(delta))
 
 
 @numba.njit(nogil=True)

@@ -33,6 +33,7 @@ from fastnn.kernels.idle import BUSY_SHARE, count_busy, list_busy, pick_rows
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import (
     BIAS_AT,
+    BY_DOTS,
     CHUNK_FIRST,
     CHUNK_LAST,
     CHUNK_LAYER,
@@ -309,25 +310,30 @@ def choose_rows(order, scratch, first, last):
 
 
 @kernel(embed=True)
-def strip_delta(layer, scratch, panel, n_rows):
-    """delta of one panel in strips as well, for the weight gradients."""
-    rows = panel_rows(scratch.tile)
+def strip_delta(layer, scratch, panel, n_rows, whole):
+    """delta of one panel in strips as well, for the weight gradients; where those are dot products, and not
+    the `whole` is asked for, only rows that fill no vector.
+    """
+    rows, first = panel_rows(scratch.tile), 0
+    if layer[BY_DOTS] and not whole:
+        first = max(0, n_rows - n_rows % lanes(scratch.tile) - panel * rows)
     delta = panel_of(scratch.tile, layer[DELTA_AT], layer[LD], panel)
     strips = panel_of(scratch.tile, layer[STRIPS_AT], layer[LD], panel)
-    transpose_panel(delta, strips, min(rows, n_rows - panel * rows))
+    transpose_panel(delta, strips, first, min(rows, n_rows - panel * rows))
 
 
 @kernel(embed=True)
-def backward(model, scratch, panels, n_rows):
-    """delta of every layer from delta of the output layer, each also in strips for the weight gradients.
+def backward(model, scratch, panels, n_rows, is_thin):
+    """delta of every layer from delta of the output layer, each also in strips for the weight gradients, of
+    the first layer all of them where it has thin rows (thin.py).
 
     Small weights serve one panel after the other, whose deltas are still in L1 when they are needed. Of
     64-100-10 this takes 0.81 then, a step 0.97 to 1.0, one of 4-100-3 0.96 (in turn).
     """
-    tile, first, last = scratch.tile, panels[0], panels[1]
+    tile, first, last, n_layers = scratch.tile, panels[0], panels[1], model.layers.shape[0]
     for panel in range(first, last):
-        strip_delta(model.layers[model.layers.shape[0] - 1], scratch, panel, n_rows)
-    for index in range(model.layers.shape[0] - 1, 0, -1):
+        strip_delta(model.layers[n_layers - 1], scratch, panel, n_rows, is_thin and n_layers == 1)
+    for index in range(n_layers - 1, 0, -1):
         layer, below = model.layers[index], model.layers[index - 1]
         size = below[OUTPUTS] * panel_rows(tile)
         unit = 1 if layer[INPUTS] * layer[LD] * tile.itemsize <= NEAR_BYTES else last - first
@@ -338,4 +344,4 @@ def backward(model, scratch, panels, n_rows):
                 a = panel_of(tile, layer[X_AT], layer[X_WIDTH], panel)[:size]
                 delta = panel_of(tile, below[DELTA_AT], below[LD], panel)[:size]
                 multiply_derivative(model.codes[0], a, delta)
-                strip_delta(below, scratch, panel, n_rows)
+                strip_delta(below, scratch, panel, n_rows, is_thin and index == 1)

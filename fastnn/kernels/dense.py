@@ -9,8 +9,9 @@ from fastnn.kernels import arithmetic  # noqa: F401  blocks can be added then
 from fastnn.kernels.dots import add_by_dots, add_by_narrow_dots, grid_columns, narrow_grid, wide_grid
 from fastnn.kernels.idle import word_start
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.layout import INPUTS, LD, OUTPUTS
+from fastnn.kernels.layout import BY_DOTS, INPUTS, LD, OUTPUTS
 from fastnn.kernels.simd import (
+    SQUARE,
     VECTOR_BITS,
     block_broadcast,
     block_gather,
@@ -201,8 +202,8 @@ def weight_gradient(layer, x, x_width, delta, deltas, gradient, inputs, n_rows, 
     # Rows of padding have no gradient: with 4 inputs, padded to 8, leaving them out saves half.
     last = min(last, (layer[INPUTS] + 3) // 4 * 4)
     high, origin = first + rows_in_high_blocks(last - first, n_rows), first * ld
-    for o in range(0, n_outputs, 2 * step):
-        if n_outputs - o > step:
+    for o in range(0, n_outputs, step if layer[BY_DOTS] else 2 * step):
+        if n_outputs - o > step and not layer[BY_DOTS]:
             for i in range(first, high, HIGH):
                 at, block = i * ld + o - origin, block_zero(x, HIGH, 2)
                 # The sums so far are far away: asked for now, they are there when they are needed. 1024 ->
@@ -221,8 +222,9 @@ def weight_gradient(layer, x, x_width, delta, deltas, gradient, inputs, n_rows, 
                 block_store(rest, gradient, at, ld)
         else:
             # Whole vectors of rows by dots where outputs are few: 64 -> 4 with 224 rows 4.5 -> 1.5 us.
-            left = n_outputs - o
-            dotted = n_rows - n_rows % step if left <= grid_columns(wide_grid(x)) else 0
+            left = min(step, n_outputs - o)
+            few = layer[BY_DOTS] or left <= grid_columns(wide_grid(x))
+            dotted = n_rows - n_rows % step if few else 0
             for i in range(first, last, 8):
                 at, narrow = i * ld + o - origin, block_zero(x, 8, 1)
                 if dotted:
@@ -232,11 +234,12 @@ def weight_gradient(layer, x, x_width, delta, deltas, gradient, inputs, n_rows, 
                 if not fresh:
                     narrow += block_load(gradient, 8, 1, at, ld)
                 block_store(narrow, gradient, at, ld)
-            d = delta[o * panel_rows(x) :]
-            if dotted and left <= grid_columns(narrow_grid(x)):
-                add_by_narrow_dots(x, d, gradient[o:], first, last, x_width, ld, dotted)
-            elif dotted:
-                add_by_dots(x, d, gradient[o:], first, last, x_width, ld, dotted)
+            for start in range(o, o + left, grid_columns(wide_grid(x))) if dotted else range(0):
+                d = delta[start * panel_rows(x) :]
+                if o + left - start <= grid_columns(narrow_grid(x)):
+                    add_by_narrow_dots(x, d, gradient[start:], first, last, x_width, ld, dotted)
+                else:
+                    add_by_dots(x, d, gradient[start:], first, last, x_width, ld, dotted)
     if fresh:
         clear_padding(gradient, n_outputs, ld, (last - first) * ld)
 
@@ -260,8 +263,28 @@ def bias_gradient(deltas, gradient, ld, n_rows, fresh):
 
 
 @kernel
-def transpose_panel(delta, deltas, n_rows):
-    """deltas[o / lanes, r, o % lanes] = delta[o, r],  r < n_rows.  delta (ld, R); deltas: its strips.
+def bias_by_vectors(delta, deltas, gradient, ld, n_rows, fresh):
+    """`bias_gradient` from delta, panels (T/R, ld, R), and for rows that fill no vector from its strips."""
+    rows, step = panel_rows(delta), lanes(delta)
+    whole = n_rows - n_rows % step
+    for o in range(0, ld, step):
+        sums = block_zero(delta, SQUARE, 1)
+        for start in range(0, whole, rows):
+            for r in range(0, min(rows, whole - start), step):
+                sums += block_load(delta, SQUARE, 1, start * ld + o * rows + r, rows)
+        total = block_total(block_transpose(sums))
+        at = (whole - whole % rows) * ld + o * rows
+        for r in range(whole % rows, whole % rows + n_rows - whole):
+            total += block_load(deltas, 1, 1, at + r * step, 0)
+        if not fresh:
+            total += block_load(gradient, 1, 1, o, 0)
+        block_store(total, gradient, o, 0)
+
+
+@kernel
+def transpose_panel(delta, deltas, first, n_rows):
+    """deltas[o / lanes, r, o % lanes] = delta[o, r],  first <= r < n_rows; from a whole vector on.
+    delta (ld, R); deltas: its strips.
 
     Strips of one vector, since the sums of the weight gradients run over 256 rows, and no prefetcher follows
     rows that lie 4 KB apart. 1024 -> 1024: 0.76 -> 0.93 of BLAS, 784 -> 256: 1.03 -> 1.07, less the same (a
@@ -269,7 +292,7 @@ def transpose_panel(delta, deltas, n_rows):
     """
     rows, step = panel_rows(delta), lanes(delta)
     for at in range(0, delta.size, rows * step):
-        for r in range(0, n_rows, piece(delta)):
+        for r in range(first, n_rows, piece(delta)):
             block_store(block_columns(delta, at + r, rows), deltas, at + r * step, step)
 
 

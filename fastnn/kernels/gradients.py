@@ -4,11 +4,12 @@ Legend: as in backprop.py.
 """
 
 from fastnn.kernels.backprop import find_busy
-from fastnn.kernels.dense import GRADIENT_ROWS, SUM_LENGTH, bias_gradient, weight_gradient
+from fastnn.kernels.dense import GRADIENT_ROWS, SUM_LENGTH, bias_by_vectors, bias_gradient, weight_gradient
 from fastnn.kernels.idle import pick_rows, spread_rows
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import (
     BIAS_AT,
+    BY_DOTS,
     CHUNK_FIRST,
     CHUNK_HAS_BIAS,
     CHUNK_LAST,
@@ -60,8 +61,10 @@ def chunk_gradient(model, chunk, scratch, gradient, origin, n_rows, fresh):
         if not fresh:
             # Not added at the end: what is added to what, and when, decides the last bits.
             pick_rows(gradient[at:], ld, busy, ld, sums, ld)
-    for row in range(0, n_rows, GRADIENT_ROWS):
-        count, begins = min(GRADIENT_ROWS, n_rows - row), fresh and row == 0
+    # A dot product ends with the sum of a vector: once a tile.
+    length = n_rows if layer[BY_DOTS] and not picks else GRADIENT_ROWS
+    for row in range(0, n_rows, length):
+        count, begins = min(length, n_rows - row), fresh and row == 0
         x_rows, start = x[row * layer[X_WIDTH] :], row * ld
         if picks:
             copy_busy(layer, scratch, busy, x_copy, width, row, count)
@@ -77,5 +80,10 @@ def chunk_bias_gradient(model, chunk, scratch, gradient, origin, n_rows, fresh):
     """Gradient of the bias that follows the chunk, if one does."""
     layer = model.layers[chunk[CHUNK_LAYER]]
     if chunk[CHUNK_HAS_BIAS]:
-        bias = gradient[layer[BIAS_AT] - origin : layer[BIAS_AT] - origin + layer[LD]]
-        bias_gradient(scratch.tile[layer[STRIPS_AT] :], bias, layer[LD], n_rows, fresh)
+        tile, at, ld = scratch.tile, layer[BIAS_AT] - origin, layer[LD]
+        delta, deltas = tile[layer[DELTA_AT] :], tile[layer[STRIPS_AT] :]
+        bias = gradient[at : at + ld]
+        if layer[BY_DOTS]:
+            bias_by_vectors(delta, deltas, bias, ld, n_rows, fresh)
+        else:
+            bias_gradient(deltas, bias, ld, n_rows, fresh)

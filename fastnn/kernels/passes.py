@@ -77,7 +77,8 @@ def pass_back(given, tile, rank, begin, n_rows, first, last):
     scratch, scale = scratch_of(work, tile, rank), control.reals[ROW_SCALE]
     for panel in range(first, last):
         work.losses[tile, panel] = output_loss(model, data, scratch, begin, panel, n_rows, scale)
-    backward(model, scratch, (first, last), n_rows)
+    thin = is_multiplied_thin(data.table, model.layers[0], scratch.tile)
+    backward(model, scratch, (first, last), n_rows, thin)
 
 
 @part(*EVERYTHING)
