@@ -22,7 +22,7 @@ from fastnn.kernels.layout import (
     X_AT,
     X_WIDTH,
 )
-from fastnn.kernels.simd import panel_of, panel_rows
+from fastnn.kernels.simd import lanes, panel_of, panel_rows
 
 
 @kernel(embed=True)
@@ -61,8 +61,10 @@ def chunk_gradient(model, chunk, scratch, gradient, origin, n_rows, fresh):
         if not fresh:
             # Not added at the end: what is added to what, and when, decides the last bits.
             pick_rows(gradient[at:], ld, busy, ld, sums, ld)
-    # A dot product ends with the sum of a vector: once a tile.
-    length = n_rows if layer[BY_DOTS] and not picks else GRADIENT_ROWS
+    # A dot product ends with the sum of a vector: once a tile. But bits must not depend on idle inputs, nor
+    # has a copy without them room for more rows; of fewer inputs than lanes, none is left out.
+    never_picks = chunk[CHUNK_LAYER] > 0 or layer[INPUTS] < lanes(tile)
+    length = n_rows if layer[BY_DOTS] and never_picks else GRADIENT_ROWS
     for row in range(0, n_rows, length):
         count, begins = min(length, n_rows - row), fresh and row == 0
         x_rows, start = x[row * layer[X_WIDTH] :], row * ld

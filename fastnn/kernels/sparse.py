@@ -11,7 +11,7 @@ import numpy as np
 from fastnn.kernels.dense import delta_of_row, transpose_back
 from fastnn.kernels.idle import word_start
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.layout import BIAS_AT, DELTA_AT, LD, OUTPUTS, STRIPS_AT, WEIGHTS_AT, Z_AT
+from fastnn.kernels.layout import BIAS_AT, LD, OUTPUTS, STRIPS_AT, WEIGHTS_AT, Z_AT
 from fastnn.kernels.sample import SIDE_BY_SIDE, product_by_rows, update_rows
 from fastnn.kernels.simd import lanes, panel_of, panel_rows
 
@@ -97,9 +97,7 @@ def sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh)
     """
     tile, rows, ld = scratch.tile, panel_rows(scratch.tile), layer[LD]
     weights = gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]]
-    # This layer's deltas by features have been used: their place is free. It is that of real features, which
-    # the next tile writes anew, so padding stays 0.
-    delta = tile[layer[DELTA_AT] : layer[DELTA_AT] + ld]
+    delta = scratch.copies[:ld]
     if fresh:
         for i in range(weights.size):
             weights[i] = 0
