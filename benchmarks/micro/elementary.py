@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from fastnn.kernels import elementary
 from fastnn.kernels.activations import activate, softmax_panel
-from fastnn.kernels.codes import ACTIVATIONS, LOSSES, RELU
+from fastnn.kernels.codes import ACTIVATIONS, LOSSES, RELU, TANH
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.losses import loss_and_delta
 from fastnn.kernels.simd import VECTOR_BITS
@@ -95,6 +95,17 @@ def relu_by_comparison(z, n_outputs, width):
         z[i] = real(0) if z[i] <= real(0) else z[i]
 
 
+@kernel
+def tanh(z, n_outputs, width):
+    activate(TANH, z)
+
+
+@kernel
+def tanh_by_numbers(z, n_outputs, width):
+    for i in range(z.shape[0]):
+        z[i] = elementary.tanh(z[i])
+
+
 def panels_of(function):
     """Kernel that applies a function to a copy of a panel, `rounds` times."""
 
@@ -131,7 +142,7 @@ def compare_panels(dtype, rows, n_outputs=10):
     rng = np.random.default_rng(1)
     z, weights = rng.normal(size=n_outputs * rows).astype(dtype), np.ones(rows, dtype)
     out = np.empty_like(z)
-    for function in (softmax_panel, softmax_by_loops, relu, relu_by_comparison):
+    for function in (softmax_panel, softmax_by_loops, relu, relu_by_comparison, tanh, tanh_by_numbers):
         value = best_time(panels_of(function), z, out, n_outputs, rows, ROUNDS) / ROUNDS
         print(f"{function.__name__:32s}{np.dtype(dtype).name:10s}{value:10.0f}")
     a, targets = np.full_like(z, 0.1), rng.integers(0, 2, n_outputs * rows).astype(dtype)
