@@ -195,8 +195,8 @@ def weight_gradient(layer, x, x_width, delta, deltas, gradient, inputs, n_rows, 
     """gradient[i - first, o] = (0 if fresh else the same) + sum_r x[i, r] delta[o, r],  first <= i < last.
 
     (first, last) = inputs; x: panels (T/R, x_width, R); delta: panels (T/R, ld, R); deltas: the same in
-    strips; gradient (last - first, ld); sums run over the n_rows real rows. Rows that are only padding stay
-    as they are.
+    strips, in a layer BY_DOTS only of rows that fill no vector; gradient (last - first, ld); sums run over
+    the n_rows real rows. Rows that are only padding stay as they are.
     """
     step, ld, n_outputs, (first, last) = lanes(x), layer[LD], layer[OUTPUTS], inputs
     # Rows of padding have no gradient: with 4 inputs, padded to 8, leaving them out saves half.
@@ -234,9 +234,10 @@ def weight_gradient(layer, x, x_width, delta, deltas, gradient, inputs, n_rows, 
                 if not fresh:
                     narrow += block_load(gradient, 8, 1, at, ld)
                 block_store(narrow, gradient, at, ld)
-            for start in range(o, o + left, grid_columns(wide_grid(x))) if dotted else range(0):
+            stop = o + left if dotted else o
+            for start in range(o, stop, grid_columns(wide_grid(x))):
                 d = delta[start * panel_rows(x) :]
-                if o + left - start <= grid_columns(narrow_grid(x)):
+                if stop - start <= grid_columns(narrow_grid(x)):
                     add_by_narrow_dots(x, d, gradient[start:], first, last, x_width, ld, dotted)
                 else:
                     add_by_dots(x, d, gradient[start:], first, last, x_width, ld, dotted)
@@ -283,8 +284,8 @@ def bias_by_vectors(delta, deltas, gradient, ld, n_rows, fresh):
 
 @kernel
 def transpose_panel(delta, deltas, first, n_rows):
-    """deltas[o / lanes, r, o % lanes] = delta[o, r],  first <= r < n_rows; from a whole vector on.
-    delta (ld, R); deltas: its strips.
+    """deltas[o / lanes, r, o % lanes] = delta[o, r],  first <= r < n_rows, and some up to the next whole
+    piece; `first` in whole vectors.  delta (ld, R); deltas: its strips.
 
     Strips of one vector, since the sums of the weight gradients run over 256 rows, and no prefetcher follows
     rows that lie 4 KB apart. 1024 -> 1024: 0.76 -> 0.93 of BLAS, 784 -> 256: 1.03 -> 1.07, less the same (a
@@ -315,7 +316,7 @@ def transpose_back(products, z, ld, n_outputs, n_rows):
 
 @kernel
 def gather_narrow(X, rows, panel, n_rows):
-    """`gather_panel` without masks, which pays for few columns."""
+    """panel[i, r] = X[rows[r], i] as `gather_panel` does, for targets and for few inputs: without masks."""
     height, step, width, apart = panel_rows(panel), lanes(panel), X.shape[1], piece(panel)
     if width < apart:
         for i in range(width):

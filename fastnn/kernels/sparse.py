@@ -97,7 +97,7 @@ def sparse_weight_gradient(data, layer, scratch, gradient, begin, n_rows, fresh)
     """
     tile, rows, ld = scratch.tile, panel_rows(scratch.tile), layer[LD]
     weights = gradient[layer[WEIGHTS_AT] : layer[BIAS_AT]]
-    delta = scratch.copies[:ld]
+    delta = scratch.copies[:ld]  # free: of sparse rows, no busy inputs are copied
     if fresh:
         for i in range(weights.size):
             weights[i] = 0
