@@ -4,6 +4,8 @@ import importlib
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -139,6 +141,21 @@ def test_a_part_is_compiled_when_a_call_may_come_to_it(module, counts, first_val
             module.double_and_finish(x + first, out)
             np.testing.assert_array_equal(out, [0, 1, 3, 5] if first < 0 else [1, 3, 5, 7])
         assert sum(counts().values()) == functions
+
+
+def test_threads_that_need_the_same_part_at_once_compile_it_once(module, counts):
+    x, out = arrays()
+    module.double_and_finish(x, out)
+    begin, outs = threading.Barrier(4), [np.zeros(4, np.float32) for _ in range(4)]
+
+    def call(out):
+        begin.wait()
+        module.double_and_finish(x - 1, out)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(call, outs))
+    np.testing.assert_array_equal(outs, [[0, 1, 3, 5]] * 4)
+    assert sum(counts().values()) == 5
 
 
 def test_a_part_is_shared_by_entry_points_and_compiled_once(module, counts):
