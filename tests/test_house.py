@@ -65,7 +65,7 @@ KERNEL_FLOORS = [
         "transposition",
     },
     {
-        *("activations", "dense", "elementary", "idle", "losses", "optimizers", "piecewise"),
+        *("activations", "dense", "elementary", "idle", "lookup", "losses", "optimizers"),
         *("random", "schedule", "shards"),
     },
     {"sample"},

@@ -9,9 +9,9 @@ import time
 import numpy as np
 from scipy.special import expit
 
-from fastnn.kernels import elementary
+from fastnn.kernels import elementary, lookup
 from fastnn.kernels.activations import activate, softmax_panel
-from fastnn.kernels.codes import ACTIVATIONS, LOSSES, RELU, TANH
+from fastnn.kernels.codes import ACTIVATIONS, LOSSES, RELU
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.losses import loss_and_delta
 from fastnn.kernels.simd import VECTOR_BITS
@@ -95,15 +95,19 @@ def relu_by_comparison(z, n_outputs, width):
         z[i] = real(0) if z[i] <= real(0) else z[i]
 
 
-@kernel
-def tanh(z, n_outputs, width):
-    activate(TANH, z)
+def array_and_numbers(function_of_array, function):
+    """Two kernels of a panel: the function of an array, and that of a number for each."""
 
+    @kernel
+    def of_array(z, n_outputs, width):
+        function_of_array(z)
 
-@kernel
-def tanh_by_numbers(z, n_outputs, width):
-    for i in range(z.shape[0]):
-        z[i] = elementary.tanh(z[i])
+    @kernel
+    def of_numbers(z, n_outputs, width):
+        for i in range(z.shape[0]):
+            z[i] = function(z[i])
+
+    return of_array, of_numbers
 
 
 def panels_of(function):
@@ -142,9 +146,13 @@ def compare_panels(dtype, rows, n_outputs=10):
     rng = np.random.default_rng(1)
     z, weights = rng.normal(size=n_outputs * rows).astype(dtype), np.ones(rows, dtype)
     out = np.empty_like(z)
-    for function in (softmax_panel, softmax_by_loops, relu, relu_by_comparison, tanh, tanh_by_numbers):
+    functions = {f.__name__: f for f in (softmax_panel, softmax_by_loops, relu, relu_by_comparison)}
+    for name in ("exp", "logistic", "tanh"):
+        array, numbers = array_and_numbers(getattr(lookup, name), getattr(elementary, name))
+        functions |= {f"{name} of an array": array, f"{name}, number by number": numbers}
+    for name, function in functions.items():
         value = best_time(panels_of(function), z, out, n_outputs, rows, ROUNDS) / ROUNDS
-        print(f"{function.__name__:32s}{np.dtype(dtype).name:10s}{value:10.0f}")
+        print(f"{name:32s}{np.dtype(dtype).name:10s}{value:10.0f}")
     a, targets = np.full_like(z, 0.1), rng.integers(0, 2, n_outputs * rows).astype(dtype)
     for loss, output in PAIRS:
         codes = LOSSES[loss], ACTIVATIONS[output]

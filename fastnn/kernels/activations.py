@@ -1,6 +1,6 @@
 """Activations and their derivatives, in place.  a = f(z); a derivative is expressed through a."""
 
-from fastnn.kernels import elementary, piecewise
+from fastnn.kernels import elementary, lookup
 from fastnn.kernels.arithmetic import block_maximum
 from fastnn.kernels.codes import EXP, IDENTITY, LOGISTIC, RELU, TANH
 from fastnn.kernels.jit import kernel
@@ -16,13 +16,11 @@ def activate(code, values):
         for i in range(values.shape[0]):
             values[i] = elementary.maximum(values[i], values.dtype.type(0))
     elif code == LOGISTIC:
-        for i in range(values.shape[0]):
-            values[i] = elementary.logistic(values[i])
+        lookup.logistic(values)
     elif code == TANH:
-        piecewise.tanh(values)
+        lookup.tanh(values)
     elif code == EXP:
-        for i in range(values.shape[0]):
-            values[i] = elementary.exp(values[i])
+        lookup.exp(values)
 
 
 @kernel(exact=True)
@@ -51,7 +49,8 @@ def softmax_row(z, n_outputs):
     for o in range(n_outputs, z.size):
         z[o] = real(-INF)
     for o in range(z.size):
-        z[o] = elementary.exp(z[o] - highest)
+        z[o] -= highest
+    lookup.exp(z)
     for o in range(z.size):
         total += z[o]
     for o in range(z.size):
@@ -77,8 +76,7 @@ def softmax_panel(z, n_outputs, width):
             most = elementary.maximum(most, z[i])
         for i in range(r, size, width):
             z[i] -= most
-    for i in range(size):
-        z[i] = elementary.exp(z[i])
+    lookup.exp(z[:size])
     for r in range(0, vectors, step):
         total = block_load(z, 1, 1, r, 0)
         for i in range(r + width, size, width):
