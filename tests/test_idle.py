@@ -141,6 +141,23 @@ def test_leaving_idle_inputs_out_changes_no_bit_of_a_gradient_in_several_tiles(s
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("sizes", [(7, 1), (7, 8, 1), (8, 1), (15, 4, 1)], ids=str)
+@pytest.mark.parametrize("n", [9216, 4608, 5000])
+def test_sparse_rows_of_few_inputs_have_the_bits_of_dense_ones(sizes, n, dtype):
+    # Some of them idle in tiles of more rows than copies without idle inputs have room for.
+    X = np.random.default_rng(0).normal(size=(n, sizes[0])).astype(dtype)
+    X[:, : sizes[0] - 3] = 0
+    results = []
+    for table, n_threads in [(X, 1), (scipy.sparse.csr_array(X), 1), (scipy.sparse.csr_array(X), 2)]:
+        network = make_network(sizes, "relu", "identity", "squared_error", dtype)
+        options = {"batch_size": "full", "random_state": 0, "n_threads": n_threads}
+        Trainer(network, Adam(), **options).run(table, X[:, -1:].copy(), epochs=2)
+        results.append(network.parameters.copy())
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
 def test_leaving_idle_inputs_out_changes_no_bit(sizes, dtype):
     n = 600

@@ -50,7 +50,9 @@ def chunk_gradient(model, chunk, scratch, gradient, origin, n_rows, fresh):
     weights = gradient[at + first * layer[LD] : at + last * layer[LD]]
     ld, width, stop = layer[LD], layer[X_WIDTH], min(last, layer[INPUTS])
     n_busy = stop - first
-    if chunk[CHUNK_LAYER] == 0:
+    # Of fewer inputs than lanes, none is left out.
+    may_pick = chunk[CHUNK_LAYER] == 0 and layer[INPUTS] >= lanes(tile)
+    if may_pick:
         n_busy = find_busy(layer, scratch, (0, panels), first, stop)
     # There is room for copies of so many.
     picks = n_busy < stop - first and n_busy <= SUM_LENGTH
@@ -62,9 +64,8 @@ def chunk_gradient(model, chunk, scratch, gradient, origin, n_rows, fresh):
             # Not added at the end: what is added to what, and when, decides the last bits.
             pick_rows(gradient[at:], ld, busy, ld, sums, ld)
     # A dot product ends with the sum of a vector: once a tile. But bits must not depend on idle inputs, nor
-    # has a copy without them room for more rows; of fewer inputs than lanes, none is left out.
-    never_picks = chunk[CHUNK_LAYER] > 0 or layer[INPUTS] < lanes(tile)
-    length = n_rows if layer[BY_DOTS] and never_picks else GRADIENT_ROWS
+    # has a copy without them room for more rows.
+    length = n_rows if layer[BY_DOTS] and not may_pick else GRADIENT_ROWS
     for row in range(0, n_rows, length):
         count, begins = min(length, n_rows - row), fresh and row == 0
         x_rows, start = x[row * layer[X_WIDTH] :], row * ld
