@@ -143,19 +143,21 @@ def test_a_part_is_compiled_when_a_call_may_come_to_it(module, counts, first_val
         assert sum(counts().values()) == functions
 
 
-def test_threads_that_need_the_same_part_at_once_compile_it_once(module, counts):
-    x, out = arrays()
-    module.double_and_finish(x, out)
-    begin, outs = threading.Barrier(4), [np.zeros(4, np.float32) for _ in range(4)]
+def test_threads_that_need_the_same_parts_at_once_compile_them_once(module, counts, started):
+    x, _ = arrays()
+    # All first calls; then all calls that may come to one more part.
+    for values, expected, functions in [(x, [1, 3, 5, 7], 4), (x - 1, [0, 1, 3, 5], 5)]:
+        begin, outs = threading.Barrier(4), [np.zeros(4, np.float32) for _ in range(4)]
 
-    def call(out):
-        begin.wait()
-        module.double_and_finish(x - 1, out)
+        def call(out, values=values, begin=begin):
+            begin.wait()
+            module.double_and_finish(values, out)
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(call, outs))
-    np.testing.assert_array_equal(outs, [[0, 1, 3, 5]] * 4)
-    assert sum(counts().values()) == 5
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(call, outs))
+        np.testing.assert_array_equal(outs, [expected] * 4)
+        assert sum(counts().values()) == functions
+        assert len(started) == 1
 
 
 def test_a_part_is_shared_by_entry_points_and_compiled_once(module, counts):

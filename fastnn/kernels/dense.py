@@ -265,7 +265,9 @@ def bias_gradient(deltas, gradient, ld, n_rows, fresh):
 
 @kernel
 def bias_by_vectors(delta, deltas, gradient, ld, n_rows, fresh):
-    """`bias_gradient` from delta, panels (T/R, ld, R), and for rows that fill no vector from its strips."""
+    """gradient[o] = (0 if fresh else gradient[o]) + sum_r delta[o, r].  delta: panels (T/R, ld, R), of which
+    rows that fill no vector are read from its strips, deltas (T/R, ld / lanes, R, lanes); gradient (ld,).
+    """
     rows, step = panel_rows(delta), lanes(delta)
     whole = n_rows - n_rows % step
     for o in range(0, ld, step):
@@ -316,7 +318,9 @@ def transpose_back(products, z, ld, n_outputs, n_rows):
 
 @kernel
 def gather_narrow(X, rows, panel, n_rows):
-    """panel[i, r] = X[rows[r], i] as `gather_panel` does, for targets and for few inputs: without masks."""
+    """panel[i, r] = X[rows[r], i],  r < n_rows, and some up to the next whole vector: for targets and for few
+    inputs, without masks.  X (n, I), rows (R,), panel (I, R).
+    """
     height, step, width, apart = panel_rows(panel), lanes(panel), X.shape[1], piece(panel)
     if width < apart:
         for i in range(width):

@@ -51,12 +51,12 @@ def load_columns(emit, pointers):
     panel of 100 features 0.86, a step of 4-100-3 with 200 rows, whose inputs and targets are read so, too,
     0.90 to 0.92 (in turn).
     """
-    count, lanes = piece_of(emit.block.dtype), emit.block.lanes
-    part, spread = ir.VectorType(emit.vector.element, count), [lane % count for lane in range(lanes)]
+    piece, lanes = piece_of(emit.block.dtype), emit.block.lanes
+    part, spread = ir.VectorType(emit.vector.element, piece), [lane % piece for lane in range(lanes)]
     vectors = []
-    for j in range(count):
+    for j in range(piece):
         vector = None
-        for start in range(0, lanes, count):
+        for start in range(0, lanes, piece):
             pointer = emit.builder.bitcast(pointers[start + j], part.as_pointer())
             loaded = emit.builder.load(pointer, align=emit.bytes)
             wide = emit.shuffle(loaded, loaded, spread)
@@ -114,18 +114,18 @@ def block_transpose(typing, block):
     """
 
     def generate(context, builder, sig, args):
-        emit, count, part = Emitter(context, builder, block), block.lanes, piece_of(block.dtype)
+        emit, count, piece = Emitter(context, builder, block), block.lanes, piece_of(block.dtype)
         vectors = [emit.get(args[0], row) for row in range(count)]
         # Exchange the upper right and the lower left of squares, down to squares of 128 bits.
         size = count // 2
-        while size >= part:
+        while size >= piece:
             for j in range(count):
                 if not j & size:
                     vectors[j], vectors[j + size] = emit.exchange(vectors[j], vectors[j + size], size)
             size //= 2
         # Those are transposed by interleaving: numbers, then pairs of numbers.
-        for j in range(0, count, part):
-            vectors[j : j + part] = transpose_pieces(emit, vectors[j : j + part])
+        for j in range(0, count, piece):
+            vectors[j : j + piece] = transpose_pieces(emit, vectors[j : j + piece])
         return emit.pack(vectors)
 
     return block(block), generate
