@@ -62,8 +62,9 @@ def unpanelled(tile, n_rows):
     return tile.transpose(0, 2, 1).reshape(-1, tile.shape[1])[:n_rows]
 
 
-def multiply(weights, strides, bias, x, z, sizes, n_rows, wide=dense.product):
-    """All panels by `wide`, a last one of few rows by `narrow_product`; sums in parts as in the engine."""
+def multiply(weights, strides, bias, x, z, gate, sizes, n_rows, how=(dense.product, dense.PLAIN)):
+    """All panels by a kernel, a last one of few rows by `narrow_product`; sums in parts as in the engine."""
+    wide, end = how
     (n_inputs, x_width), (n_outputs, z_width) = sizes
     rows = panel_rows(weights.dtype)
     length = dense.part_length(n_inputs, lanes(weights.dtype))
@@ -73,12 +74,15 @@ def multiply(weights, strides, bias, x, z, sizes, n_rows, wide=dense.product):
             kernel = wide if n_rows - panel * rows > lanes(weights.dtype) else dense.narrow_product
             x_panel = x[panel * x_width * rows : (panel + 1) * x_width * rows]
             z_panel = z[panel * z_width * rows : (panel + 1) * z_width * rows]
-            part, count = weights[first * strides[1] :], last - first
-            kernel(part, *strides, bias, x_panel[first * rows :], z_panel, n_outputs, count, first == 0)
+            gate_panel = gate[panel * z_width * rows : (panel + 1) * z_width * rows]
+            part, sums = weights[first * strides[1] :], (n_outputs, last - first)
+            what = end if last == n_inputs else dense.PLAIN
+            x_part = x_panel[first * rows :]
+            kernel(part, strides, bias, x_part, z_panel, gate_panel, sums, first == 0, what)
 
 
-def check_product(n_inputs, n_outputs, n_rows, dtype, backwards, wide=dense.product):
-    """z = W' x + b; backwards dx = W delta, the same with the strides of W exchanged."""
+def check_product(n_inputs, n_outputs, n_rows, dtype, backwards, how=(dense.product, dense.PLAIN)):
+    """z = W' x + b; backwards dx = W delta, the same with the strides of W exchanged; what becomes of it."""
     shape = (n_outputs, n_inputs) if backwards else (n_inputs, n_outputs)
     W, x = draw(shape, dtype, 1), draw((n_rows, n_inputs), dtype, 2)
     ld = row_length(shape[1], lanes(dtype))
@@ -89,18 +93,25 @@ def check_product(n_inputs, n_outputs, n_rows, dtype, backwards, wide=dense.prod
         Guarded(padded(W, ld), READ),
         Guarded(padded(bias[None], z_width)[0], READ),
         Guarded(panels(x, x_width), READ, shift=n_rows % 16),
+        Guarded(panels(np.maximum(draw((n_rows, n_outputs), dtype, 4), 0), z_width), READ),
     ]
     z = Guarded(
         np.full((-(-n_rows // panel_rows(dtype)), z_width, panel_rows(dtype)), np.nan, dtype), WRITTEN
     )
     sizes = (n_inputs, x_width), (n_outputs, z_width)
-    weights, bias_padded, x_panels = (buffer.values for buffer in read)
+    weights, bias_padded, x_panels, gates = (buffer.values for buffer in read)
     strides = (ld, 1) if backwards else (1, ld)
-    multiply(weights, strides, bias_padded, x_panels, z.values, sizes, n_rows, wide)
+    multiply(weights, strides, bias_padded, x_panels, z.values, gates, sizes, n_rows, how)
     own = W.T if backwards else W
     exact = x.astype(float) @ own + bias
     magnitude = np.abs(x) @ np.abs(own).astype(float) + np.abs(bias)
     actual = unpanelled(z.values.reshape(-1, z_width, panel_rows(dtype)), n_rows)[:, :n_outputs]
+    if how[1] == dense.RECTIFIED:
+        exact = np.maximum(exact, 0)
+    elif how[1] == dense.GATED:
+        gates = unpanelled(gates.reshape(-1, z_width, panel_rows(dtype)), n_rows)[:, :n_outputs]
+        np.testing.assert_array_equal(actual[gates == 0], 0)
+        exact = np.where(gates == 0, 0, exact)
     assert_sums_agree(actual, exact, n_inputs + 1, magnitude, dtype)
     z.assert_guards_untouched()
     for buffer in read:
@@ -128,10 +139,30 @@ def test_product_with_exchanged_strides_is_the_gradient_by_the_inputs(n_inputs, 
 @pytest.mark.parametrize("backwards", [False, True])
 @pytest.mark.parametrize("n_inputs", [1, 64, 130, LONG])
 def test_long_products_are_the_same_with_more_outputs_at_a_time(n_inputs, backwards, kernel, dtype):
-    wide = getattr(dense, kernel)
+    how = getattr(dense, kernel), dense.PLAIN
     for n_outputs in [n for n in range(4, 131) if dense.rows_in_high_blocks(n, dense.LONG_SUM) >= n]:
         for n_rows in (1, panel_rows(dtype), 65):
-            check_product(n_inputs, n_outputs, n_rows, dtype, backwards, wide)
+            check_product(n_inputs, n_outputs, n_rows, dtype, backwards, how)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("end", [dense.RECTIFIED, dense.GATED])
+@pytest.mark.parametrize("kernel", ["product", "long_product", "far_product", "single_product"])
+def test_a_finished_product_goes_through_relu_or_its_derivative(kernel, end, dtype):
+    n_outputs = {"product": 12, "single_product": 1}.get(kernel, 2 * dense.HIGH)
+    for n_inputs, n_rows, backwards in itertools.product([1, 10, LONG], [1, 40, 65], [False, True]):
+        check_product(n_inputs, n_outputs, n_rows, dtype, backwards, (getattr(dense, kernel), end))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_sum_that_is_nan_stays_nan_in_relu_and_is_0_behind_a_closed_gate(dtype):
+    rows = panel_rows(dtype)
+    weights, bias, x = np.full(8, np.nan, dtype), np.zeros(8, dtype), np.ones(rows, dtype)
+    gate = np.arange(4 * rows, dtype=dtype) % 2
+    for end, expected in [(dense.RECTIFIED, np.nan), (dense.GATED, np.where(gate == 0, 0, np.nan))]:
+        z = np.zeros(4 * rows, dtype)
+        dense.product(weights, (1, 8), bias, x, z, gate, (4, 1), True, end)
+        np.testing.assert_array_equal(z, np.broadcast_to(expected, z.shape))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -143,8 +174,8 @@ def test_the_product_of_one_output_has_the_same_bits_as_that_of_several(dtype):
         read = [Guarded(weights.ravel(), READ), Guarded(bias, READ), Guarded(x.ravel(), READ)]
         z = Guarded(several[0].copy(), WRITTEN)
         w, b, panel = (buffer.values for buffer in read)
-        dense.single_product(w, 1, 8, b, panel, z.values, 1, n_inputs, fresh)
-        dense.product(w, 1, 8, b, panel, several.ravel(), 4, n_inputs, fresh)
+        dense.single_product(w, (1, 8), b, panel, z.values, panel, (1, n_inputs), fresh, dense.PLAIN)
+        dense.product(w, (1, 8), b, panel, several.ravel(), panel, (4, n_inputs), fresh, dense.PLAIN)
         np.testing.assert_array_equal(z.values, several[0])
         z.assert_guards_untouched()
         for buffer in read:

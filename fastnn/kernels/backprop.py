@@ -9,12 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn.kernels.activations import activate, multiply_derivative, softmax_panel
-from fastnn.kernels.codes import SOFTMAX
+from fastnn.kernels.codes import RELU, SOFTMAX
 from fastnn.kernels.dense import (
     FEWEST_OUTPUTS,
+    GATED,
     GRADIENT_ROWS,
     NEAR_BYTES,
     OUTPUT_PIECE,
+    PLAIN,
+    RECTIFIED,
     SUM_LENGTH,
     far_product,
     few_rows_product,
@@ -129,28 +132,29 @@ def make_multiply(forward):
     product_of_far = far_product if forward else long_product
 
     @kernel(embed=True)
-    def multiply(parameters, strides, scratch, source, target, sizes, panels, n_rows, picks):
+    def multiply(parameters, strides, scratch, places, ends, sizes, panels, n_rows, picks):
         """`product` by (weights, bias) = parameters of (inputs, outputs) = sizes for panels[0] <= panel <
-        panels[1]; source and target are (at, width). Back, the last panel may have few of the tile's n_rows
-        rows. The inputs are those that scratch.active lists if it `picks`.
+        panels[1]; (source, target) = places are (at, width) each, (end, gate_at) = ends. Back, the last panel
+        may have few of the tile's n_rows rows. The inputs are those that scratch.active lists if it `picks`.
 
         A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn.
         """
         (weights, bias), (across, along), (inputs, outputs) = parameters, strides, sizes
+        (source, target), (how, gate_at) = places, ends
         tile, rows, step = scratch.tile, panel_rows(scratch.tile), lanes(scratch.tile)
         length = part_length(inputs, step)
         x_copy, w_copy = scratch.copies[: length * rows], scratch.copies[length * rows :]
         for start in range(0, inputs, length):
             stop = min(inputs, start + length)
-            busy = scratch.active[start:stop]
+            busy, end = scratch.active[start:stop], how if stop == inputs else PLAIN
             for o in range(0, outputs, OUTPUT_PIECE):
-                b, n, count, apart = bias[o:], stop - start, min(OUTPUT_PIECE, outputs - o), along
+                b, n, count, by = bias[o:], stop - start, min(OUTPUT_PIECE, outputs - o), (across, along)
                 w = weights[o * across + start * along :]
                 if picks:
-                    apart = COPY_WIDTH
+                    by = (across, COPY_WIDTH)
                     w = w_copy
                     # Blocks take outputs in fours.
-                    pick_rows(weights[o:], along, busy, (count + 3) // 4 * 4, w, apart)
+                    pick_rows(weights[o:], along, busy, (count + 3) // 4 * 4, w, COPY_WIDTH)
                 high = rows_in_high_blocks(count, n)
                 rest = count - high
                 far = n * count * tile.itemsize > NEAR_BYTES and not picks
@@ -162,19 +166,20 @@ def make_multiply(forward):
                     else:
                         x = x[start * rows :]
                     z = panel_of(tile, target[0], target[1], panel)[o * rows :]
+                    gate = panel_of(tile, gate_at, target[1], panel)[o * rows :]
                     if not forward and n_rows - panel * rows <= step:
-                        narrow_product(w, across, apart, b, x, z, count, n, start == 0)
+                        narrow_product(w, by, b, x, z, gate, (count, n), start == 0, end)
                         continue
                     if high and far:
-                        product_of_far(w, across, apart, b, x, z, high, n, start == 0)
+                        product_of_far(w, by, b, x, z, gate, (high, n), start == 0, end)
                     elif high:
-                        long_product(w, across, apart, b, x, z, high, n, start == 0)
+                        long_product(w, by, b, x, z, gate, (high, n), start == 0, end)
                     if rest > 0:
-                        others, z_rest = w[high * across :], z[high * rows :]
+                        others, b_rest, at = w[high * across :], b[high:], high * rows
                         if forward and rest == 1:
-                            single_product(others, across, apart, b[high:], x, z_rest, 1, n, start == 0)
+                            single_product(others, by, b_rest, x, z[at:], gate[at:], (1, n), start == 0, end)
                         else:
-                            product(others, across, apart, b[high:], x, z_rest, rest, n, start == 0)
+                            product(others, by, b_rest, x, z[at:], gate[at:], (rest, n), start == 0, end)
 
     return multiply
 
@@ -197,8 +202,8 @@ def find_busy(layer, scratch, panels, first, last):
 
 
 @kernel(embed=True)
-def propagate(layer, params, scratch, panels, n_rows, has_masks):
-    """z = W' x + b of one layer, the first one if it `has_masks`."""
+def propagate(layer, params, scratch, panels, n_rows, has_masks, end):
+    """z = W' x + b of one layer, the first one if it `has_masks`; max(0, z) where `end` is RECTIFIED."""
     weights = params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     bias = params[layer[BIAS_AT] : layer[BIAS_AT] + layer[LD]]
     (first, last), ld, inputs, outputs = panels, layer[LD], layer[INPUTS], layer[OUTPUTS]
@@ -212,22 +217,26 @@ def propagate(layer, params, scratch, panels, n_rows, has_masks):
         products = panel_of(tile, layer[STRIPS_AT], ld, last)
         few_rows_product(weights, ld, bias, x, products, inputs, few)
         transpose_back(products, z, ld, outputs, few)
-    source, target = (layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], ld)
+        if end == RECTIFIED:
+            activate(RELU, z[: outputs * panel_rows(tile)])
     if first < last:
         n_busy = find_busy(layer, scratch, (first, last), 0, inputs) if has_masks else inputs
         picks = 0 < n_busy < inputs  # a sum has at least one part
-        sizes = (n_busy if picks else inputs, outputs)
-        multiply((weights, bias), (1, ld), scratch, source, target, sizes, (first, last), n_rows, picks)
+        places, ends = ((layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], ld)), (end, layer[Z_AT])
+        sizes, panels = (n_busy if picks else inputs, outputs), (first, last)
+        multiply((weights, bias), (1, ld), scratch, places, ends, sizes, panels, n_rows, picks)
 
 
 @kernel(embed=True)
 def propagate_back(layer, model, scratch, delta_at, panels, n_rows):
-    """delta of the layer below, without its f': dx = W delta, written at `delta_at` (I, R) a panel."""
+    """delta of the layer below, written at `delta_at` (I, R) a panel: dx = W delta, times f' if that
+    is the one of ReLU.
+    """
     weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
-    delta, dx = (layer[DELTA_AT], layer[LD]), (delta_at, layer[X_WIDTH])
-    sizes = (layer[OUTPUTS], layer[INPUTS])
-    parameters, strides = (weights, model.zeros), (layer[LD], 1)
-    multiply_back(parameters, strides, scratch, delta, dx, sizes, panels, n_rows, False)
+    places = (layer[DELTA_AT], layer[LD]), (delta_at, layer[X_WIDTH])
+    ends = GATED if model.codes[0] == RELU else PLAIN, layer[X_AT]
+    parameters, strides, sizes = (weights, model.zeros), (layer[LD], 1), (layer[OUTPUTS], layer[INPUTS])
+    multiply_back(parameters, strides, scratch, places, ends, sizes, panels, n_rows, False)
 
 
 @kernel(embed=True)
@@ -249,7 +258,10 @@ def forward(model, scratch, panels, n_rows, activated, first_layer):
     for index in range(n_layers):
         layer = model.layers[index]
         if index >= first_layer:
-            propagate(layer, model.params, scratch, panels, n_rows, index == 0)
+            end = RECTIFIED if model.codes[0] == RELU and index < n_layers - 1 else PLAIN
+            propagate(layer, model.params, scratch, panels, n_rows, index == 0, end)
+            if end == RECTIFIED:
+                continue
         for panel in range(panels[0], panels[1]):
             a = panel_of(tile, layer[Z_AT], layer[LD], panel)
             if index < n_layers - 1:
@@ -343,5 +355,6 @@ def backward(model, scratch, panels, n_rows, is_thin):
             for panel in range(run[0], run[1]):
                 a = panel_of(tile, layer[X_AT], layer[X_WIDTH], panel)[:size]
                 delta = panel_of(tile, below[DELTA_AT], below[LD], panel)[:size]
-                multiply_derivative(model.codes[0], a, delta)
+                if model.codes[0] != RELU:  # of which `propagate_back` has it
+                    multiply_derivative(model.codes[0], a, delta)
                 strip_delta(below, scratch, panel, n_rows, is_thin and index == 1)

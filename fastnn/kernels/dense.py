@@ -5,7 +5,7 @@ along rows and any width runs at full speed; its strips (ld / lanes, R, lanes) h
 vector of features each. Widths are padded (layout.py): there are no remainder loops.
 """
 
-from fastnn.kernels import arithmetic  # noqa: F401  blocks can be added then
+from fastnn.kernels.arithmetic import block_gated, block_rectified
 from fastnn.kernels.dots import add_by_dots, add_by_narrow_dots, grid_columns, narrow_grid, wide_grid
 from fastnn.kernels.idle import word_start
 from fastnn.kernels.jit import kernel
@@ -48,6 +48,10 @@ LONG_SUM = 64
 # larger than L1, the rows are asked for so many ahead. Smaller layers would take 1 to 2 % longer.
 # 1024-1024-1024-10 0.90, 784-256-128-10 with two threads, each of which changes half of W, 0.90 (in turn).
 NEAR_BYTES, ROWS_AHEAD = 32 * 1024, 16
+# What becomes of a finished sum: nothing; ReLU; what a ReLU below lets through of it. In registers ReLU and
+# its derivative cost nothing beside: forward 0.97 for 64-100-10 and 0.86 for 4-32-16-4, back 0.90
+# (benchmarks/micro/dense.py), a step of 8-100-1 0.95 (in turn).
+PLAIN, RECTIFIED, GATED = 0, 1, 2
 # Rows of a tile that are summed before the next weights take their turn: the deltas of so many stay in L1.
 # 1024-1024-1024-10 with 1,024 rows takes 2 % less than without, 1024-256-10 with 512 rows 4 % (in turn).
 GRADIENT_ROWS = 256
@@ -77,12 +81,14 @@ def make_product(height, width, asks=False):
     # Not one kernel that hands its loop blocks of any shape: LLVM optimises a kernel that calls no other
     # before it is inlined, which is worth 11 % of a step of 4-32-16-4.
     @kernel
-    def product(weights, across, along, bias, x, z, n_outputs, n_inputs, fresh):
-        """z[o, r] = (bias[o] if fresh else z[o, r]) + sum_i weights[o*across + i*along] x[i, r].
+    def product(weights, strides, bias, x, z, gate, sizes, fresh, end):
+        """z[o, r] = f((bias[o] if fresh else z[o, r]) + sum_i weights[o*across + i*along] x[i, r]).
 
-        i < n_inputs; x (I, R), z (O, R), bias (O,). Forward has the strides (1, ld), the gradient by the
-        inputs (ld, 1).
+        i < n_inputs; (across, along) = strides, (n_outputs, n_inputs) = sizes; x (I, R), z (O, R), bias (O,).
+        Forward has the strides (1, ld), the gradient by the inputs (ld, 1). f by `end`: PLAIN, the same;
+        RECTIFIED, its maximum with 0; GATED, 0 where gate[o, r] is 0, gate (O, R).
         """
+        (across, along), (n_outputs, n_inputs) = strides, sizes
         # Two inputs a turn: 2 to 5 % less time for 64 inputs, 20 to 30 % for 4 (benchmarks/micro/dense.py).
         rows, step, even = panel_rows(x), lanes(x), n_inputs - n_inputs % 2
         for o in range(0, n_outputs, height):
@@ -100,6 +106,10 @@ def make_product(height, width, asks=False):
             if even < n_inputs:
                 at = o * across + even * along
                 block = block_multiply_add(block, weights, at, across, x, even * rows, step)
+            if end == RECTIFIED:
+                block = block_rectified(block)
+            elif end == GATED:
+                block = block_gated(block, block_load(gate, height, width, o * rows, rows))
             block_store(block, z, o * rows, rows)
 
     return product
