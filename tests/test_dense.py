@@ -62,7 +62,7 @@ def unpanelled(tile, n_rows):
     return tile.transpose(0, 2, 1).reshape(-1, tile.shape[1])[:n_rows]
 
 
-def multiply(weights, strides, bias, x, z, gate, sizes, n_rows, how=(dense.product, dense.PLAIN)):
+def multiply(weights, strides, bias, x, z, a, sizes, n_rows, how=(dense.product, dense.PLAIN)):
     """All panels by a kernel, a last one of few rows by `narrow_product`; sums in parts as in the engine."""
     wide, end = how
     (n_inputs, x_width), (n_outputs, z_width) = sizes
@@ -74,11 +74,19 @@ def multiply(weights, strides, bias, x, z, gate, sizes, n_rows, how=(dense.produ
             kernel = wide if n_rows - panel * rows > lanes(weights.dtype) else dense.narrow_product
             x_panel = x[panel * x_width * rows : (panel + 1) * x_width * rows]
             z_panel = z[panel * z_width * rows : (panel + 1) * z_width * rows]
-            gate_panel = gate[panel * z_width * rows : (panel + 1) * z_width * rows]
+            a_panel = a[panel * z_width * rows : (panel + 1) * z_width * rows]
             part, sums = weights[first * strides[1] :], (n_outputs, last - first)
             what = end if last == n_inputs else dense.PLAIN
             x_part = x_panel[first * rows :]
-            kernel(part, strides, bias, x_part, z_panel, gate_panel, sums, first == 0, what)
+            kernel(part, strides, bias, x_part, z_panel, a_panel, sums, first == 0, what)
+
+
+# Of a: the derivative, and the sum of its terms without their signs.
+SLOPES = {
+    dense.TIMES_RELU_SLOPE: (lambda a: a != 0, lambda a: a != 0),
+    dense.TIMES_LOGISTIC_SLOPE: (lambda a: a * (1 - a), lambda a: a * (1 + a)),
+    dense.TIMES_TANH_SLOPE: (lambda a: (1 + a) * (1 - a), lambda a: 1 + a * a),
+}
 
 
 def check_product(n_inputs, n_outputs, n_rows, dtype, backwards, how=(dense.product, dense.PLAIN)):
@@ -99,20 +107,22 @@ def check_product(n_inputs, n_outputs, n_rows, dtype, backwards, how=(dense.prod
         np.full((-(-n_rows // panel_rows(dtype)), z_width, panel_rows(dtype)), np.nan, dtype), WRITTEN
     )
     sizes = (n_inputs, x_width), (n_outputs, z_width)
-    weights, bias_padded, x_panels, gates = (buffer.values for buffer in read)
+    weights, bias_padded, x_panels, a_panels = (buffer.values for buffer in read)
     strides = (ld, 1) if backwards else (1, ld)
-    multiply(weights, strides, bias_padded, x_panels, z.values, gates, sizes, n_rows, how)
+    multiply(weights, strides, bias_padded, x_panels, z.values, a_panels, sizes, n_rows, how)
     own = W.T if backwards else W
     exact = x.astype(float) @ own + bias
     magnitude = np.abs(x) @ np.abs(own).astype(float) + np.abs(bias)
     actual = unpanelled(z.values.reshape(-1, z_width, panel_rows(dtype)), n_rows)[:, :n_outputs]
+    n_roundings = n_inputs + 1
     if how[1] == dense.RECTIFIED:
         exact = np.maximum(exact, 0)
-    elif how[1] == dense.GATED:
-        gates = unpanelled(gates.reshape(-1, z_width, panel_rows(dtype)), n_rows)[:, :n_outputs]
-        np.testing.assert_array_equal(actual[gates == 0], 0)
-        exact = np.where(gates == 0, 0, exact)
-    assert_sums_agree(actual, exact, n_inputs + 1, magnitude, dtype)
+    elif how[1] != dense.PLAIN:
+        a = unpanelled(a_panels.reshape(-1, z_width, panel_rows(dtype)), n_rows)[:, :n_outputs].astype(float)
+        slope, terms = (function(a) for function in SLOPES[how[1]])
+        np.testing.assert_array_equal(actual[slope == 0], 0)
+        exact, magnitude, n_roundings = exact * slope, magnitude * terms, n_roundings + 3
+    assert_sums_agree(actual, exact, n_roundings, magnitude, dtype)
     z.assert_guards_untouched()
     for buffer in read:
         buffer.assert_untouched()
@@ -146,22 +156,23 @@ def test_long_products_are_the_same_with_more_outputs_at_a_time(n_inputs, backwa
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("end", [dense.RECTIFIED, dense.GATED])
+@pytest.mark.parametrize("end", [dense.RECTIFIED, *SLOPES])
 @pytest.mark.parametrize("kernel", ["product", "long_product", "far_product", "single_product"])
-def test_a_finished_product_goes_through_relu_or_its_derivative(kernel, end, dtype):
+def test_a_finished_product_goes_through_relu_or_is_multiplied_by_a_derivative(kernel, end, dtype):
     n_outputs = {"product": 12, "single_product": 1}.get(kernel, 2 * dense.HIGH)
     for n_inputs, n_rows, backwards in itertools.product([1, 10, LONG], [1, 40, 65], [False, True]):
         check_product(n_inputs, n_outputs, n_rows, dtype, backwards, (getattr(dense, kernel), end))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_sum_that_is_nan_stays_nan_in_relu_and_is_0_behind_a_closed_gate(dtype):
+def test_a_sum_that_is_nan_stays_nan_in_relu_and_is_0_where_relu_was(dtype):
     rows = panel_rows(dtype)
     weights, bias, x = np.full(8, np.nan, dtype), np.zeros(8, dtype), np.ones(rows, dtype)
-    gate = np.arange(4 * rows, dtype=dtype) % 2
-    for end, expected in [(dense.RECTIFIED, np.nan), (dense.GATED, np.where(gate == 0, 0, np.nan))]:
+    a = np.arange(4 * rows, dtype=dtype) % 2
+    behind = np.where(a == 0, 0, np.nan)
+    for end, expected in [(dense.RECTIFIED, np.nan), (dense.TIMES_RELU_SLOPE, behind)]:
         z = np.zeros(4 * rows, dtype)
-        dense.product(weights, (1, 8), bias, x, z, gate, (4, 1), True, end)
+        dense.product(weights, (1, 8), bias, x, z, a, (4, 1), True, end)
         np.testing.assert_array_equal(z, np.broadcast_to(expected, z.shape))
 
 

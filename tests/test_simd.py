@@ -391,6 +391,7 @@ def test_numba_without_avx_has_short_vectors():
     assert done.stdout.split() == ["128", "False"]
 
 
+FINISHED = "test_a_finished_product_goes_through_relu_or_is_multiplied_by_a_derivative"
 ZEROS = (
     "a_byte_tells_which_of_8_numbers_are_not_0",
     "lists_name_what_one_of_two_has",
@@ -421,6 +422,10 @@ OTHER_TESTS = [
             ("test_product_with_exchanged_strides_is_the_gradient_by_the_inputs", 33),
             ("test_long_products_are_the_same_with_more_outputs_at_a_time", "64-True-long_product"),
             ("test_long_products_are_the_same_with_more_outputs_at_a_time", "130-False-far_product"),
+            (FINISHED, "product-1"),
+            (FINISHED, "long_product-2"),
+            (FINISHED, "product-3"),
+            (FINISHED, "product-4"),
             ("test_product_of_few_rows_is_weighted_sum_plus_bias", 33),
             ("test_weight_gradient_is_the_sum_of_outer_products", 17),
             ("test_weight_gradient_by_dots_needs_no_strips_of_whole_vectors", 17),

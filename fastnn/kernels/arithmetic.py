@@ -1,5 +1,5 @@
-"""Arithmetic of blocks of one shape, vector by vector: + - * / as of numbers, the maximum, ReLU and its
-derivative, the sum of a vector, and the quotient by a root of Adam.
+"""Arithmetic of blocks of one shape, vector by vector: + - * / as of numbers, the maximum, ReLU,
+derivatives of activations, the sum of a vector, and the quotient by a root of Adam.
 """
 
 import operator
@@ -83,6 +83,29 @@ def block_gated(typing, block, gate):
         return emit.builder.select(emit.builder.fcmp_ordered("==", gate, zero), zero, x)
 
     return of_blocks(block, gate) and (block(block, gate), vector_by_vector(let_through))
+
+
+def times_less_square(top):
+    """Code generator of block (top - a^2); top is given a."""
+
+    def generate(emit, x, a):
+        negative = emit.builder.fsub(ir.Constant(emit.vector, [-0.0] * emit.block.lanes), a)
+        return emit.builder.fmul(x, emit.multiply_add(negative, a, top(emit, a)))
+
+    return vector_by_vector(generate)
+
+
+@intrinsic
+def block_times_tanh_slope(typing, block, a):
+    """block (1 - a^2)."""
+    generate = times_less_square(lambda emit, a: ir.Constant(emit.vector, [1.0] * emit.block.lanes))
+    return of_blocks(block, a) and (block(block, a), generate)
+
+
+@intrinsic
+def block_times_logistic_slope(typing, block, a):
+    """block (a - a^2)."""
+    return of_blocks(block, a) and (block(block, a), times_less_square(lambda emit, a: a))
 
 
 @intrinsic

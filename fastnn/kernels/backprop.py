@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn.kernels.activations import activate, multiply_derivative, softmax_panel
+from fastnn.kernels.activations import activate, softmax_panel
 from fastnn.kernels.codes import RELU, SOFTMAX
 from fastnn.kernels.dense import (
     FEWEST_OUTPUTS,
-    GATED,
     GRADIENT_ROWS,
     NEAR_BYTES,
     OUTPUT_PIECE,
@@ -29,6 +28,7 @@ from fastnn.kernels.dense import (
     product,
     rows_in_high_blocks,
     single_product,
+    times_slope,
     transpose_back,
     transpose_panel,
 )
@@ -134,13 +134,13 @@ def make_multiply(forward):
     @kernel(embed=True)
     def multiply(parameters, strides, scratch, places, ends, sizes, panels, n_rows, picks):
         """`product` by (weights, bias) = parameters of (inputs, outputs) = sizes for panels[0] <= panel <
-        panels[1]; (source, target) = places are (at, width) each, (end, gate_at) = ends. Back, the last panel
+        panels[1]; (source, target) = places are (at, width) each, (end, a_at) = ends. Back, the last panel
         may have few of the tile's n_rows rows. The inputs are those that scratch.active lists if it `picks`.
 
         A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn.
         """
         (weights, bias), (across, along), (inputs, outputs) = parameters, strides, sizes
-        (source, target), (how, gate_at) = places, ends
+        (source, target), (how, a_at) = places, ends
         tile, rows, step = scratch.tile, panel_rows(scratch.tile), lanes(scratch.tile)
         length = part_length(inputs, step)
         x_copy, w_copy = scratch.copies[: length * rows], scratch.copies[length * rows :]
@@ -166,20 +166,20 @@ def make_multiply(forward):
                     else:
                         x = x[start * rows :]
                     z = panel_of(tile, target[0], target[1], panel)[o * rows :]
-                    gate = panel_of(tile, gate_at, target[1], panel)[o * rows :]
+                    a = panel_of(tile, a_at, target[1], panel)[o * rows :]
                     if not forward and n_rows - panel * rows <= step:
-                        narrow_product(w, by, b, x, z, gate, (count, n), start == 0, end)
+                        narrow_product(w, by, b, x, z, a, (count, n), start == 0, end)
                         continue
                     if high and far:
-                        product_of_far(w, by, b, x, z, gate, (high, n), start == 0, end)
+                        product_of_far(w, by, b, x, z, a, (high, n), start == 0, end)
                     elif high:
-                        long_product(w, by, b, x, z, gate, (high, n), start == 0, end)
+                        long_product(w, by, b, x, z, a, (high, n), start == 0, end)
                     if rest > 0:
                         others, b_rest, at = w[high * across :], b[high:], high * rows
                         if forward and rest == 1:
-                            single_product(others, by, b_rest, x, z[at:], gate[at:], (1, n), start == 0, end)
+                            single_product(others, by, b_rest, x, z[at:], a[at:], (1, n), start == 0, end)
                         else:
-                            product(others, by, b_rest, x, z[at:], gate[at:], (rest, n), start == 0, end)
+                            product(others, by, b_rest, x, z[at:], a[at:], (rest, n), start == 0, end)
 
     return multiply
 
@@ -229,12 +229,10 @@ def propagate(layer, params, scratch, panels, n_rows, has_masks, end):
 
 @kernel(embed=True)
 def propagate_back(layer, model, scratch, delta_at, panels, n_rows):
-    """delta of the layer below, written at `delta_at` (I, R) a panel: dx = W delta, times f' if that
-    is the one of ReLU.
-    """
+    """delta of the layer below, written at `delta_at` (I, R) a panel: f'(x) W delta."""
     weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     places = (layer[DELTA_AT], layer[LD]), (delta_at, layer[X_WIDTH])
-    ends = GATED if model.codes[0] == RELU else PLAIN, layer[X_AT]
+    ends = times_slope(model.codes[0]), layer[X_AT]
     parameters, strides, sizes = (weights, model.zeros), (layer[LD], 1), (layer[OUTPUTS], layer[INPUTS])
     multiply_back(parameters, strides, scratch, places, ends, sizes, panels, n_rows, False)
 
@@ -347,14 +345,9 @@ def backward(model, scratch, panels, n_rows, is_thin):
         strip_delta(model.layers[n_layers - 1], scratch, panel, n_rows, is_thin and n_layers == 1)
     for index in range(n_layers - 1, 0, -1):
         layer, below = model.layers[index], model.layers[index - 1]
-        size = below[OUTPUTS] * panel_rows(tile)
         unit = 1 if layer[INPUTS] * layer[LD] * tile.itemsize <= NEAR_BYTES else last - first
         for begin in range(first, last, unit):
             run = begin, min(begin + unit, last)
             propagate_back(layer, model, scratch, below[DELTA_AT], run, n_rows)
             for panel in range(run[0], run[1]):
-                a = panel_of(tile, layer[X_AT], layer[X_WIDTH], panel)[:size]
-                delta = panel_of(tile, below[DELTA_AT], below[LD], panel)[:size]
-                if model.codes[0] != RELU:  # of which `propagate_back` has it
-                    multiply_derivative(model.codes[0], a, delta)
                 strip_delta(below, scratch, panel, n_rows, is_thin and index == 1)

@@ -5,7 +5,13 @@ along rows and any width runs at full speed; its strips (ld / lanes, R, lanes) h
 vector of features each. Widths are padded (layout.py): there are no remainder loops.
 """
 
-from fastnn.kernels.arithmetic import block_gated, block_rectified
+from fastnn.kernels.arithmetic import (
+    block_gated,
+    block_rectified,
+    block_times_logistic_slope,
+    block_times_tanh_slope,
+)
+from fastnn.kernels.codes import LOGISTIC, RELU, TANH
 from fastnn.kernels.dots import add_by_dots, add_by_narrow_dots, grid_columns, narrow_grid, wide_grid
 from fastnn.kernels.idle import word_start
 from fastnn.kernels.jit import kernel
@@ -48,10 +54,10 @@ LONG_SUM = 64
 # larger than L1, the rows are asked for so many ahead. Smaller layers would take 1 to 2 % longer.
 # 1024-1024-1024-10 0.90, 784-256-128-10 with two threads, each of which changes half of W, 0.90 (in turn).
 NEAR_BYTES, ROWS_AHEAD = 32 * 1024, 16
-# What becomes of a finished sum: nothing; ReLU; what a ReLU below lets through of it. In registers ReLU and
-# its derivative cost nothing beside: forward 0.97 for 64-100-10 and 0.86 for 4-32-16-4, back 0.90
+# What becomes of a finished sum: nothing, ReLU, its product with a derivative. In registers that costs next
+# to nothing: forward 0.97 for 64-100-10 and 0.86 for 4-32-16-4, back 0.9 with any activation
 # (benchmarks/micro/dense.py), a step of 8-100-1 0.95 (in turn).
-PLAIN, RECTIFIED, GATED = 0, 1, 2
+PLAIN, RECTIFIED, TIMES_RELU_SLOPE, TIMES_LOGISTIC_SLOPE, TIMES_TANH_SLOPE = range(5)
 # Rows of a tile that are summed before the next weights take their turn: the deltas of so many stay in L1.
 # 1024-1024-1024-10 with 1,024 rows takes 2 % less than without, 1024-256-10 with 512 rows 4 % (in turn).
 GRADIENT_ROWS = 256
@@ -81,12 +87,12 @@ def make_product(height, width, asks=False):
     # Not one kernel that hands its loop blocks of any shape: LLVM optimises a kernel that calls no other
     # before it is inlined, which is worth 11 % of a step of 4-32-16-4.
     @kernel
-    def product(weights, strides, bias, x, z, gate, sizes, fresh, end):
+    def product(weights, strides, bias, x, z, a, sizes, fresh, end):
         """z[o, r] = f((bias[o] if fresh else z[o, r]) + sum_i weights[o*across + i*along] x[i, r]).
 
         i < n_inputs; (across, along) = strides, (n_outputs, n_inputs) = sizes; x (I, R), z (O, R), bias (O,).
-        Forward has the strides (1, ld), the gradient by the inputs (ld, 1). f by `end`: PLAIN, the same;
-        RECTIFIED, its maximum with 0; GATED, 0 where gate[o, r] is 0, gate (O, R).
+        Forward has the strides (1, ld), the gradient by the inputs (ld, 1). f by `end`: PLAIN z, RECTIFIED
+        max(0, z), others z f'(a[o, r]), a (O, R): relu [a != 0], logistic a - a^2, tanh 1 - a^2.
         """
         (across, along), (n_outputs, n_inputs) = strides, sizes
         # Two inputs a turn: 2 to 5 % less time for 64 inputs, 20 to 30 % for 4 (benchmarks/micro/dense.py).
@@ -108,8 +114,12 @@ def make_product(height, width, asks=False):
                 block = block_multiply_add(block, weights, at, across, x, even * rows, step)
             if end == RECTIFIED:
                 block = block_rectified(block)
-            elif end == GATED:
-                block = block_gated(block, block_load(gate, height, width, o * rows, rows))
+            elif end == TIMES_RELU_SLOPE:
+                block = block_gated(block, block_load(a, height, width, o * rows, rows))
+            elif end == TIMES_TANH_SLOPE:
+                block = block_times_tanh_slope(block, block_load(a, height, width, o * rows, rows))
+            elif end == TIMES_LOGISTIC_SLOPE:
+                block = block_times_logistic_slope(block, block_load(a, height, width, o * rows, rows))
             block_store(block, z, o * rows, rows)
 
     return product
@@ -124,6 +134,16 @@ product, long_product, far_product, narrow_product, single_product = (
     make_product(8, 1),
     make_product(1, 2),
 )
+
+
+@kernel(embed=True)
+def times_slope(activation):
+    """The end of a product that is multiplied by the derivative of a hidden activation."""
+    if activation == RELU:
+        return TIMES_RELU_SLOPE
+    if activation == LOGISTIC:
+        return TIMES_LOGISTIC_SLOPE
+    return TIMES_TANH_SLOPE if activation == TANH else PLAIN
 
 
 def make_few_rows(height):
