@@ -62,25 +62,26 @@ def unpanelled(tile, n_rows):
     return tile.transpose(0, 2, 1).reshape(-1, tile.shape[1])[:n_rows]
 
 
-def multiply(weights, strides, bias, x, z, a, sizes, n_rows, how=(dense.product, dense.PLAIN)):
-    """All panels by a kernel, a last one of few rows by `narrow_product`; sums in parts as in the engine."""
-    wide, end = how
+def multiply(weights, strides, bias, x, z, a, sizes, n_rows, kernel, end):
+    """All panels; back, a last one of few rows by a kernel of its own; sums in parts as in the engine."""
     (n_inputs, x_width), (n_outputs, z_width) = sizes
     rows = panel_rows(weights.dtype)
     length = dense.part_length(n_inputs, lanes(weights.dtype))
     for first in range(0, n_inputs, length):
         last = min(n_inputs, first + length)
         for panel in range(-(-n_rows // rows)):
-            kernel = wide if n_rows - panel * rows > lanes(weights.dtype) else dense.narrow_product
+            few = kernel in BACK and n_rows - panel * rows <= lanes(weights.dtype)
+            chosen = dense.narrow_product_back if few else kernel
             x_panel = x[panel * x_width * rows : (panel + 1) * x_width * rows]
             z_panel = z[panel * z_width * rows : (panel + 1) * z_width * rows]
             a_panel = a[panel * z_width * rows : (panel + 1) * z_width * rows]
             part, sums = weights[first * strides[1] :], (n_outputs, last - first)
             what = end if last == n_inputs else dense.PLAIN
             x_part = x_panel[first * rows :]
-            kernel(part, strides, bias, x_part, z_panel, a_panel, sums, first == 0, what)
+            chosen(part, strides, bias, x_part, z_panel, a_panel, sums, first == 0, what)
 
 
+BACK = dense.product_back, dense.long_product_back
 # Of a: the derivative, and the sum of its terms without their signs.
 SLOPES = {
     dense.TIMES_RELU_SLOPE: (lambda a: a != 0, lambda a: a != 0),
@@ -89,8 +90,9 @@ SLOPES = {
 }
 
 
-def check_product(n_inputs, n_outputs, n_rows, dtype, backwards, how=(dense.product, dense.PLAIN)):
-    """z = W' x + b; backwards dx = W delta, the same with the strides of W exchanged; what becomes of it."""
+def check_product(n_inputs, n_outputs, n_rows, dtype, kernel=dense.product, end=dense.PLAIN):
+    """z = W' x + b; back dx = W delta, the same with the strides of W exchanged; and what becomes of it."""
+    backwards = kernel in BACK
     shape = (n_outputs, n_inputs) if backwards else (n_inputs, n_outputs)
     W, x = draw(shape, dtype, 1), draw((n_rows, n_inputs), dtype, 2)
     ld = row_length(shape[1], lanes(dtype))
@@ -109,17 +111,17 @@ def check_product(n_inputs, n_outputs, n_rows, dtype, backwards, how=(dense.prod
     sizes = (n_inputs, x_width), (n_outputs, z_width)
     weights, bias_padded, x_panels, a_panels = (buffer.values for buffer in read)
     strides = (ld, 1) if backwards else (1, ld)
-    multiply(weights, strides, bias_padded, x_panels, z.values, a_panels, sizes, n_rows, how)
+    multiply(weights, strides, bias_padded, x_panels, z.values, a_panels, sizes, n_rows, kernel, end)
     own = W.T if backwards else W
     exact = x.astype(float) @ own + bias
     magnitude = np.abs(x) @ np.abs(own).astype(float) + np.abs(bias)
     actual = unpanelled(z.values.reshape(-1, z_width, panel_rows(dtype)), n_rows)[:, :n_outputs]
     n_roundings = n_inputs + 1
-    if how[1] == dense.RECTIFIED:
+    if end == dense.RECTIFIED:
         exact = np.maximum(exact, 0)
-    elif how[1] != dense.PLAIN:
+    elif end != dense.PLAIN:
         a = unpanelled(a_panels.reshape(-1, z_width, panel_rows(dtype)), n_rows)[:, :n_outputs].astype(float)
-        slope, terms = (function(a) for function in SLOPES[how[1]])
+        slope, terms = (function(a) for function in SLOPES[end])
         np.testing.assert_array_equal(actual[slope == 0], 0)
         exact, magnitude, n_roundings = exact * slope, magnitude * terms, n_roundings + 3
     assert_sums_agree(actual, exact, n_roundings, magnitude, dtype)
@@ -133,7 +135,7 @@ def check_product(n_inputs, n_outputs, n_rows, dtype, backwards, how=(dense.prod
 def test_product_is_weighted_sum_plus_bias(n_inputs, dtype):
     for n_outputs in WIDTHS:
         for n_rows in ROWS:
-            check_product(n_inputs, n_outputs, n_rows, dtype, backwards=False)
+            check_product(n_inputs, n_outputs, n_rows, dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -141,27 +143,32 @@ def test_product_is_weighted_sum_plus_bias(n_inputs, dtype):
 def test_product_with_exchanged_strides_is_the_gradient_by_the_inputs(n_inputs, dtype):
     for n_outputs in WIDTHS:
         for n_rows in ROWS:
-            check_product(n_inputs, n_outputs, n_rows, dtype, backwards=True)
+            check_product(n_inputs, n_outputs, n_rows, dtype, dense.product_back)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kernel", ["long_product", "far_product"])
-@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("kernel", ["long_product", "long_product_back", "far_product"])
 @pytest.mark.parametrize("n_inputs", [1, 64, 130, LONG])
-def test_long_products_are_the_same_with_more_outputs_at_a_time(n_inputs, backwards, kernel, dtype):
-    how = getattr(dense, kernel), dense.PLAIN
+def test_long_products_are_the_same_with_more_outputs_at_a_time(n_inputs, kernel, dtype):
     for n_outputs in [n for n in range(4, 131) if dense.rows_in_high_blocks(n, dense.LONG_SUM) >= n]:
         for n_rows in (1, panel_rows(dtype), 65):
-            check_product(n_inputs, n_outputs, n_rows, dtype, backwards, how)
+            check_product(n_inputs, n_outputs, n_rows, dtype, getattr(dense, kernel))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("end", [dense.RECTIFIED, *SLOPES])
 @pytest.mark.parametrize("kernel", ["product", "long_product", "far_product", "single_product"])
-def test_a_finished_product_goes_through_relu_or_is_multiplied_by_a_derivative(kernel, end, dtype):
+def test_a_finished_product_goes_through_relu(kernel, dtype):
     n_outputs = {"product": 12, "single_product": 1}.get(kernel, 2 * dense.HIGH)
-    for n_inputs, n_rows, backwards in itertools.product([1, 10, LONG], [1, 40, 65], [False, True]):
-        check_product(n_inputs, n_outputs, n_rows, dtype, backwards, (getattr(dense, kernel), end))
+    for n_inputs, n_rows in itertools.product([1, 10, LONG], [1, 40, 65]):
+        check_product(n_inputs, n_outputs, n_rows, dtype, getattr(dense, kernel), dense.RECTIFIED)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("end", SLOPES)
+@pytest.mark.parametrize("kernel", ["product_back", "long_product_back"])
+def test_a_finished_product_is_multiplied_by_a_derivative(kernel, end, dtype):
+    for n_inputs, n_rows in itertools.product([1, 10, LONG], [1, 40, 65]):
+        check_product(n_inputs, 2 * dense.HIGH, n_rows, dtype, getattr(dense, kernel), end)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -170,9 +177,10 @@ def test_a_sum_that_is_nan_stays_nan_in_relu_and_is_0_where_relu_was(dtype):
     weights, bias, x = np.full(8, np.nan, dtype), np.zeros(8, dtype), np.ones(rows, dtype)
     a = np.arange(4 * rows, dtype=dtype) % 2
     behind = np.where(a == 0, 0, np.nan)
-    for end, expected in [(dense.RECTIFIED, np.nan), (dense.TIMES_RELU_SLOPE, behind)]:
+    forward, back = (dense.product, dense.RECTIFIED), (dense.product_back, dense.TIMES_RELU_SLOPE)
+    for (kernel, end), expected in [(forward, np.nan), (back, behind)]:
         z = np.zeros(4 * rows, dtype)
-        dense.product(weights, (1, 8), bias, x, z, a, (4, 1), True, end)
+        kernel(weights, (1, 8), bias, x, z, a, (4, 1), True, end)
         np.testing.assert_array_equal(z, np.broadcast_to(expected, z.shape))
 
 

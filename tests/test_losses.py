@@ -6,6 +6,7 @@ import reference
 
 from fastnn.kernels.activations import activate, softmax_panel
 from fastnn.kernels.codes import ACTIVATIONS, LOSSES, SOFTMAX
+from fastnn.kernels.layout import vector_lanes
 from fastnn.kernels.losses import cross_entropy_row, loss_and_delta
 
 DTYPES = [np.float32, np.float64]
@@ -22,14 +23,22 @@ PAIRS = [
 ]
 
 
+def in_whole_vectors(values, beyond):
+    """The same with as many rows (the last axis) as fill vectors, as a panel has them."""
+    rows = -(-values.shape[-1] // vector_lanes(values.dtype)) * vector_lanes(values.dtype)
+    wide = np.full((*values.shape[:-1], rows), beyond, values.dtype)
+    wide[..., : values.shape[-1]] = values
+    return wide
+
+
 def activated(z, output_activation):
     """a (K, R) = f(z), by the kernels; z (K, R)."""
-    a = z.ravel().copy()
+    a = in_whole_vectors(z, 0.0)
     if output_activation == "softmax":
-        softmax_panel(a, *z.shape)
+        softmax_panel(a.reshape(-1), *a.shape)
     else:
-        activate(ACTIVATIONS[output_activation], a)
-    return a.reshape(z.shape)
+        activate(ACTIVATIONS[output_activation], a.reshape(-1))
+    return a[:, : z.shape[1]].copy()
 
 
 def draw(rng, loss, output_activation, shape, dtype):
@@ -46,11 +55,14 @@ def draw(rng, loss, output_activation, shape, dtype):
 
 def run(loss, output_activation, a, y, weights):
     """(loss, delta (K, R)) by the kernel. delta starts as nan, and what lies after it must survive."""
+    n_rows = a.shape[1]
+    if output_activation == "softmax":
+        a, y, weights = in_whole_vectors(a, 1e30), in_whole_vectors(y, -1), in_whole_vectors(weights, 0)
     delta = np.full(a.size + 32, np.nan, a.dtype)
     arguments = LOSSES[loss], ACTIVATIONS[output_activation], a.ravel(), y.ravel(), weights, delta
     value = loss_and_delta(*arguments, *a.shape)
     assert np.isnan(delta[a.size :]).all()
-    return value, delta[: a.size].reshape(a.shape)
+    return value, delta[: a.size].reshape(a.shape)[:, :n_rows]
 
 
 def expected(loss, output_activation, a, y, weights):

@@ -12,7 +12,14 @@ from cases import DTYPES, READ, WRITTEN, Guarded
 from numba import TypingError
 
 from fastnn.kernels import dense, layout, passes, simd
-from fastnn.kernels.arithmetic import block_maximum, block_sum, over_root
+from fastnn.kernels.arithmetic import (
+    block_larger,
+    block_one,
+    block_sum,
+    block_times_less_square,
+    block_where_equal,
+    over_root,
+)
 from fastnn.kernels.jit import kernel
 from fastnn.kernels.layout import vector_lanes
 from fastnn.kernels.simd import (
@@ -104,8 +111,10 @@ def combine(left, right, out):
     block_store(x + y, out, 0, n)
     block_store(x - y, out, 2 * n, n)
     block_store(x / y, out, 4 * n, n)
-    block_store(block_maximum(x, y), out, 6 * n, n)
-    block_store(x * y, out, 8 * n, n)
+    block_store(x * y, out, 6 * n, n)
+    block_store(block_larger(x, y), out, 8 * n, n)
+    block_store(block_where_equal(x, y, block_one(x), y), out, 10 * n, n)
+    block_store(block_times_less_square(x, y, x), out, 12 * n, n)
 
 
 @kernel(exact=True)
@@ -286,12 +295,20 @@ def test_arithmetic_is_that_of_numpy(dtype):
     n = 2 * lanes(dtype)
     left, right = draw(n, dtype), draw(n, dtype, 1)
     left[0], right[1], left[2], right[2] = np.nan, np.nan, np.inf, 0
-    out = Guarded(np.zeros(5 * n, dtype), WRITTEN)
+    out = Guarded(np.zeros(7 * n, dtype), WRITTEN)
     combine(left, right, out.values)
     with np.errstate(invalid="ignore", divide="ignore"):
-        expected = [left + right, left - right, left / right, np.maximum(left, right), left * right]
+        expected = [left + right, left - right, left / right, left * right]
+        larger = np.where(left > right, left, right)
+        expected += [larger, np.where(left == right, 1, right)]
+        exact = left.astype(np.longdouble) * (right - left.astype(np.longdouble) ** 2)
+        size = np.abs(left) * (np.abs(right) + left**2)
     # Division may multiply by the reciprocal: a rounding more.
-    np.testing.assert_allclose(out.values, np.concatenate(expected), rtol=2 * float(np.finfo(dtype).eps))
+    eps = float(np.finfo(dtype).eps)
+    np.testing.assert_allclose(out.values[: 6 * n], np.concatenate(expected), rtol=2 * eps)
+    slopes, known = out.values[6 * n :], np.isfinite(exact)
+    np.testing.assert_array_equal(np.isfinite(slopes), known)
+    assert np.all(np.abs(slopes[known] - exact[known]) <= 2 * eps * size[known])
     out.assert_guards_untouched()
 
 
@@ -391,7 +408,6 @@ def test_numba_without_avx_has_short_vectors():
     assert done.stdout.split() == ["128", "False"]
 
 
-FINISHED = "test_a_finished_product_goes_through_relu_or_is_multiplied_by_a_derivative"
 ZEROS = (
     "a_byte_tells_which_of_8_numbers_are_not_0",
     "lists_name_what_one_of_two_has",
@@ -420,12 +436,14 @@ OTHER_TESTS = [
         for name, width in [
             ("test_product_is_weighted_sum_plus_bias", 33),
             ("test_product_with_exchanged_strides_is_the_gradient_by_the_inputs", 33),
-            ("test_long_products_are_the_same_with_more_outputs_at_a_time", "64-True-long_product"),
-            ("test_long_products_are_the_same_with_more_outputs_at_a_time", "130-False-far_product"),
-            (FINISHED, "product-1"),
-            (FINISHED, "long_product-2"),
-            (FINISHED, "product-3"),
-            (FINISHED, "product-4"),
+            ("test_long_products_are_the_same_with_more_outputs_at_a_time", "64-long_product_back"),
+            ("test_long_products_are_the_same_with_more_outputs_at_a_time", "130-far_product"),
+            ("test_a_finished_product_goes_through_relu", "product"),
+            ("test_a_finished_product_goes_through_relu", "long_product"),
+            *(
+                ("test_a_finished_product_is_multiplied_by_a_derivative", f"product_back-{end}")
+                for end in (2, 3, 4)
+            ),
             ("test_product_of_few_rows_is_weighted_sum_plus_bias", 33),
             ("test_weight_gradient_is_the_sum_of_outer_products", 17),
             ("test_weight_gradient_by_dots_needs_no_strips_of_whole_vectors", 17),

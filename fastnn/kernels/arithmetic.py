@@ -1,5 +1,5 @@
-"""Arithmetic of blocks of one shape, vector by vector: + - * / as of numbers, the maximum, ReLU,
-derivatives of activations, the sum of a vector, and the quotient by a root of Adam.
+"""Arithmetic of blocks of one shape, vector by vector: + - * / as of numbers, the larger of two, choices,
+derivatives, the sum of a vector, and the quotient by a root of Adam.
 """
 
 import operator
@@ -50,62 +50,44 @@ extend(operator.truediv, lambda emit, x, y: emit.builder.fdiv(x, y), 2)
 
 
 @intrinsic
-def block_maximum(typing, left, right):
-    """np.maximum: nan where either is nan."""
-    block = of_blocks(left, right)
-    return block and (
-        block(left, right),
-        vector_by_vector(lambda emit, x, y: emit.call("maximum", x, y)),
-    )
+def block_larger(typing, left, right):
+    """The larger of two numbers; the right one if either is nan. One instruction, np.maximum takes four."""
 
+    def choose(emit, x, y):
+        return emit.builder.select(emit.builder.fcmp_ordered(">", x, y), x, y)
 
-def zero_of(emit):
-    return ir.Constant(emit.vector, None)
+    return of_blocks(left, right) and (left(left, right), vector_by_vector(choose))
 
 
 @intrinsic
-def block_rectified(typing, block):
-    """0 for each number below 0; nan stays. One instruction, of which `block_maximum` needs four."""
+def block_one(typing, block):
+    """1 in every lane of a block of this shape."""
 
-    def rectify(emit, x):
-        zero = zero_of(emit)
-        return emit.builder.select(emit.builder.fcmp_ordered("<", x, zero), zero, x)
+    def one(emit, x):
+        return ir.Constant(emit.vector, [1.0] * emit.block.lanes)
 
-    return of_blocks(block) and (block(block), vector_by_vector(rectify))
+    return of_blocks(block) and (block(block), vector_by_vector(one))
 
 
 @intrinsic
-def block_gated(typing, block, gate):
-    """The numbers of a block, but 0 where the gate is 0."""
+def block_where_equal(typing, left, right, yes, no):
+    """`yes` where left == right, else `no`."""
 
-    def let_through(emit, x, gate):
-        zero = zero_of(emit)
-        return emit.builder.select(emit.builder.fcmp_ordered("==", gate, zero), zero, x)
+    def choose(emit, x, y, yes, no):
+        return emit.builder.select(emit.builder.fcmp_ordered("==", x, y), yes, no)
 
-    return of_blocks(block, gate) and (block(block, gate), vector_by_vector(let_through))
+    return of_blocks(left, right, yes, no) and (left(left, right, yes, no), vector_by_vector(choose))
 
 
-def times_less_square(top):
-    """Code generator of block (top - a^2); top is given a."""
+@intrinsic
+def block_times_less_square(typing, block, top, a):
+    """block (top - a^2)."""
 
-    def generate(emit, x, a):
+    def multiply(emit, x, top, a):
         negative = emit.builder.fsub(ir.Constant(emit.vector, [-0.0] * emit.block.lanes), a)
-        return emit.builder.fmul(x, emit.multiply_add(negative, a, top(emit, a)))
+        return emit.builder.fmul(x, emit.multiply_add(negative, a, top))
 
-    return vector_by_vector(generate)
-
-
-@intrinsic
-def block_times_tanh_slope(typing, block, a):
-    """block (1 - a^2)."""
-    generate = times_less_square(lambda emit, a: ir.Constant(emit.vector, [1.0] * emit.block.lanes))
-    return of_blocks(block, a) and (block(block, a), generate)
-
-
-@intrinsic
-def block_times_logistic_slope(typing, block, a):
-    """block (a - a^2)."""
-    return of_blocks(block, a) and (block(block, a), times_less_square(lambda emit, a: a))
+    return of_blocks(block, top, a) and (block(block, top, a), vector_by_vector(multiply))
 
 
 @intrinsic

@@ -23,9 +23,11 @@ from fastnn.kernels.dense import (
     gather_narrow,
     gather_panel,
     long_product,
-    narrow_product,
+    long_product_back,
+    narrow_product_back,
     part_length,
     product,
+    product_back,
     rows_in_high_blocks,
     single_product,
     times_slope,
@@ -129,7 +131,11 @@ def start_of(layers, chunk):
 def make_multiply(forward):
     """The kernel that multiplies panels of a tile by the weights, forward or back."""
     # Back, sums run along the rows of W, which prefetchers foresee, and one kernel less has to be compiled.
-    product_of_far = far_product if forward else long_product
+    short, long, far_off = (
+        (product, long_product, far_product)
+        if forward
+        else (product_back, long_product_back, long_product_back)
+    )
 
     @kernel(embed=True)
     def multiply(parameters, strides, scratch, places, ends, sizes, panels, n_rows, picks):
@@ -168,18 +174,18 @@ def make_multiply(forward):
                     z = panel_of(tile, target[0], target[1], panel)[o * rows :]
                     a = panel_of(tile, a_at, target[1], panel)[o * rows :]
                     if not forward and n_rows - panel * rows <= step:
-                        narrow_product(w, by, b, x, z, a, (count, n), start == 0, end)
+                        narrow_product_back(w, by, b, x, z, a, (count, n), start == 0, end)
                         continue
                     if high and far:
-                        product_of_far(w, by, b, x, z, a, (high, n), start == 0, end)
+                        far_off(w, by, b, x, z, a, (high, n), start == 0, end)
                     elif high:
-                        long_product(w, by, b, x, z, a, (high, n), start == 0, end)
+                        long(w, by, b, x, z, a, (high, n), start == 0, end)
                     if rest > 0:
                         others, b_rest, at = w[high * across :], b[high:], high * rows
                         if forward and rest == 1:
                             single_product(others, by, b_rest, x, z[at:], a[at:], (1, n), start == 0, end)
                         else:
-                            product(others, by, b_rest, x, z[at:], a[at:], (rest, n), start == 0, end)
+                            short(others, by, b_rest, x, z[at:], a[at:], (rest, n), start == 0, end)
 
     return multiply
 

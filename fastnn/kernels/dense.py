@@ -6,10 +6,10 @@ vector of features each. Widths are padded (layout.py): there are no remainder l
 """
 
 from fastnn.kernels.arithmetic import (
-    block_gated,
-    block_rectified,
-    block_times_logistic_slope,
-    block_times_tanh_slope,
+    block_larger,
+    block_one,
+    block_times_less_square,
+    block_where_equal,
 )
 from fastnn.kernels.codes import LOGISTIC, RELU, TANH
 from fastnn.kernels.dots import add_by_dots, add_by_narrow_dots, grid_columns, narrow_grid, wide_grid
@@ -81,8 +81,10 @@ def rows_in_high_blocks(count, terms):
     return max(0, count - rest) if terms >= LONG_SUM else 0
 
 
-def make_product(height, width, asks=False):
-    """The product kernel with blocks of height x width vectors; whether it asks for weights ahead."""
+def make_product(height, width, back=False, asks=False):
+    """The product kernel with blocks of height x width vectors; whether it is the one for the way back, and
+    whether it asks for weights ahead.
+    """
 
     # Not one kernel that hands its loop blocks of any shape: LLVM optimises a kernel that calls no other
     # before it is inlined, which is worth 11 % of a step of 4-32-16-4.
@@ -91,12 +93,14 @@ def make_product(height, width, asks=False):
         """z[o, r] = f((bias[o] if fresh else z[o, r]) + sum_i weights[o*across + i*along] x[i, r]).
 
         i < n_inputs; (across, along) = strides, (n_outputs, n_inputs) = sizes; x (I, R), z (O, R), bias (O,).
-        Forward has the strides (1, ld), the gradient by the inputs (ld, 1). f by `end`: PLAIN z, RECTIFIED
-        max(0, z), others z f'(a[o, r]), a (O, R): relu [a != 0], logistic a - a^2, tanh 1 - a^2.
+        Forward has the strides (1, ld), and f is max(0, z) if `end` is RECTIFIED; the gradient by the inputs
+        has (ld, 1), and f is z times f'(a[o, r]), a (O, R): relu [a != 0], logistic a - a^2, tanh 1 - a^2.
+        With PLAIN it is z.
         """
         (across, along), (n_outputs, n_inputs) = strides, sizes
         # Two inputs a turn: 2 to 5 % less time for 64 inputs, 20 to 30 % for 4 (benchmarks/micro/dense.py).
         rows, step, even = panel_rows(x), lanes(x), n_inputs - n_inputs % 2
+        zero = block_zero(z, height, width)
         for o in range(0, n_outputs, height):
             if fresh:
                 block = block_broadcast(bias, height, width, o)
@@ -112,27 +116,34 @@ def make_product(height, width, asks=False):
             if even < n_inputs:
                 at = o * across + even * along
                 block = block_multiply_add(block, weights, at, across, x, even * rows, step)
-            if end == RECTIFIED:
-                block = block_rectified(block)
-            elif end == TIMES_RELU_SLOPE:
-                block = block_gated(block, block_load(a, height, width, o * rows, rows))
-            elif end == TIMES_TANH_SLOPE:
-                block = block_times_tanh_slope(block, block_load(a, height, width, o * rows, rows))
-            elif end == TIMES_LOGISTIC_SLOPE:
-                block = block_times_logistic_slope(block, block_load(a, height, width, o * rows, rows))
+            if back and end != PLAIN:
+                below = block_load(a, height, width, o * rows, rows)
+                if end == TIMES_RELU_SLOPE:
+                    block = block_where_equal(below, zero, zero, block)
+                elif end == TIMES_TANH_SLOPE:
+                    block = block_times_less_square(block, block_one(block), below)
+                else:
+                    block = block_times_less_square(block, below, below)
+            elif end == RECTIFIED:
+                block = block_larger(zero, block)
             block_store(block, z, o * rows, rows)
 
     return product
 
 
-# For sums of any length; for long ones; for weights that come from far away; back, for the first half of a
-# panel, so that few rows cost half; and for one output, where three of padding would take as long again.
-product, long_product, far_product, narrow_product, single_product = (
+# For sums of any length; for long ones; for weights that come from far away; for one output, where three of
+# padding would take as long again.
+product, long_product, far_product, single_product = (
     make_product(4, 2),
     make_product(HIGH, 2),
     make_product(HIGH, 2, asks=True),
-    make_product(8, 1),
     make_product(1, 2),
+)
+# Back; the last one for the first half of a panel, so that few rows cost half.
+product_back, long_product_back, narrow_product_back = (
+    make_product(4, 2, back=True),
+    make_product(HIGH, 2, back=True),
+    make_product(8, 1, back=True),
 )
 
 

@@ -7,9 +7,11 @@ outputs in double.
 """
 
 from fastnn.kernels.activations import multiply_derivative
+from fastnn.kernels.arithmetic import block_one, block_where_equal
 from fastnn.kernels.codes import CROSS_ENTROPY, POISSON, SOFTMAX, SQUARED_ERROR
 from fastnn.kernels.elementary import log, number
 from fastnn.kernels.jit import kernel
+from fastnn.kernels.simd import block_load, block_store, block_zero, lanes
 
 # Cross-entropy keeps probabilities this far from 0 and 1.
 EPSILON = 2.0**-23, 2.0**-52
@@ -17,19 +19,28 @@ EPSILON = 2.0**-23, 2.0**-52
 
 @kernel
 def class_cross_entropy(a, classes, weights, delta, n_outputs, width):
-    """-sum_r w[r] log a[c[r], r];  delta[o, r] = w[r] (a[o, r] - [o == c[r]]).  classes c (R,), floats."""
-    real, total, epsilon = a.dtype.type, a.dtype.type(0), number(a[0], EPSILON)
+    """-sum_r w[r] log a[c[r], r];  delta[o, r] = w[r] (a[o, r] - [o == c[r]]).  classes c (R,), floats; width
+    in whole vectors.
+    """
+    real, total, epsilon, step = a.dtype.type, a.dtype.type(0), number(a[0], EPSILON), lanes(a)
+    zero, one = block_zero(a, 1, 1), block_one(block_zero(a, 1, 1))
     # The first R places of delta hold the true classes' probabilities: their logarithms then run in vectors.
+    for r in range(0, width, step):
+        c, k, own = block_load(classes, 1, 1, r, 0), zero, zero
+        for o in range(n_outputs):
+            own = block_where_equal(c, k, block_load(a, 1, 1, o * width + r, 0), own)
+            k += one
+        block_store(own, delta, r, 0)
     for r in range(width):
-        own = int(classes[r]) if weights[r] != real(0) else 0
-        delta[r] = max(min(a[own * width + r], real(1) - epsilon), epsilon)
-    for r in range(width):
-        total -= weights[r] * log(delta[r]) if weights[r] != real(0) else real(0)
-    for o in range(n_outputs):
-        for r in range(width):
-            i = o * width + r
-            difference = a[i] - real(1) if classes[r] == real(o) else a[i]
-            delta[i] = weights[r] * difference if weights[r] != real(0) else real(0)
+        p = max(min(delta[r], real(1) - epsilon), epsilon)
+        total -= weights[r] * log(p) if weights[r] != real(0) else real(0)
+    for r in range(0, width, step):
+        c, k, w = block_load(classes, 1, 1, r, 0), zero, block_load(weights, 1, 1, r, 0)
+        for o in range(n_outputs):
+            output = block_load(a, 1, 1, o * width + r, 0)
+            difference = w * block_where_equal(c, k, output - one, output)
+            block_store(block_where_equal(w, zero, zero, difference), delta, o * width + r, 0)
+            k += one
     return float(total)
 
 
