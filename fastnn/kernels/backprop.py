@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn.kernels.activations import activate, softmax_panel
-from fastnn.kernels.codes import RELU, SOFTMAX
+from fastnn.kernels.codes import IDENTITY, LOGISTIC, RELU, SOFTMAX
 from fastnn.kernels.dense import (
     FEWEST_OUTPUTS,
     GRADIENT_ROWS,
@@ -208,13 +208,13 @@ def find_busy(layer, scratch, panels, first, last):
 
 
 @kernel(embed=True)
-def propagate(layer, params, scratch, panels, n_rows, has_masks, end):
-    """z = W' x + b of one layer, the first one if it `has_masks`; max(0, z) where `end` is RECTIFIED."""
+def propagate(layer, params, scratch, panels, n_rows, has_masks, activation):
+    """a = f(W' x + b) of one layer, the first one if it `has_masks`."""
     weights = params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     bias = params[layer[BIAS_AT] : layer[BIAS_AT] + layer[LD]]
     (first, last), ld, inputs, outputs = panels, layer[LD], layer[INPUTS], layer[OUTPUTS]
-    tile = scratch.tile
-    few = n_rows - (last - 1) * panel_rows(tile)
+    tile, rows = scratch.tile, panel_rows(scratch.tile)
+    few = n_rows - (last - 1) * rows
     if few <= lanes(tile) and outputs > FEWEST_OUTPUTS:
         last -= 1
         x = panel_of(tile, layer[X_AT], layer[X_WIDTH], last)
@@ -222,15 +222,31 @@ def propagate(layer, params, scratch, panels, n_rows, has_masks, end):
         # The deltas, in strips, come here later: until then the place is free.
         products = panel_of(tile, layer[STRIPS_AT], ld, last)
         few_rows_product(weights, ld, bias, x, products, inputs, few)
+        # Before they are turned over, numbers are few: 64-100-10 with 8 rows 0.96 with tanh, 0.93 with
+        # logistic, whose f(0) would not leave padding 0 (in turn).
+        if activation == LOGISTIC:
+            for r in range(few):
+                activate(activation, products[r * ld : r * ld + outputs])
+        else:
+            activate(activation, products[: few * ld])
         transpose_back(products, z, ld, outputs, few)
-        if end == RECTIFIED:
-            activate(RELU, z[: outputs * panel_rows(tile)])
     if first < last:
         n_busy = find_busy(layer, scratch, (first, last), 0, inputs) if has_masks else inputs
         picks = 0 < n_busy < inputs  # a sum has at least one part
-        places, ends = ((layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], ld)), (end, layer[Z_AT])
+        places = (layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], ld)
+        ends = RECTIFIED if activation == RELU else PLAIN, layer[Z_AT]
         sizes, panels = (n_busy if picks else inputs, outputs), (first, last)
         multiply((weights, bias), (1, ld), scratch, places, ends, sizes, panels, n_rows, picks)
+        if activation != RELU:
+            activate_panels(activation, layer, tile, panels)
+
+
+@kernel(embed=True)
+def activate_panels(activation, layer, tile, panels):
+    """a = f(z) of a hidden layer."""
+    for panel in range(panels[0], panels[1]):
+        a = panel_of(tile, layer[Z_AT], layer[LD], panel)
+        activate(activation, a[: layer[OUTPUTS] * panel_rows(tile)])
 
 
 @kernel(embed=True)
@@ -258,20 +274,17 @@ def forward(model, scratch, panels, n_rows, activated, first_layer):
     layer; where `first_layer` is 1, they have its z already.
     """
     n_layers, tile = model.layers.shape[0], scratch.tile
-    rows = panel_rows(tile)
     for index in range(n_layers):
-        layer = model.layers[index]
+        layer, is_hidden = model.layers[index], index < n_layers - 1
+        activation = model.codes[0] if is_hidden else IDENTITY
         if index >= first_layer:
-            end = RECTIFIED if model.codes[0] == RELU and index < n_layers - 1 else PLAIN
-            propagate(layer, model.params, scratch, panels, n_rows, index == 0, end)
-            if end == RECTIFIED:
-                continue
+            propagate(layer, model.params, scratch, panels, n_rows, index == 0, activation)
+        elif is_hidden:
+            activate_panels(activation, layer, tile, panels)
+    if activated:
         for panel in range(panels[0], panels[1]):
             a = panel_of(tile, layer[Z_AT], layer[LD], panel)
-            if index < n_layers - 1:
-                activate(model.codes[0], a[: layer[OUTPUTS] * rows])
-            elif activated:
-                activate_output(model.codes[1], a, layer[OUTPUTS])
+            activate_output(model.codes[1], a, layer[OUTPUTS])
 
 
 @kernel(embed=True)
