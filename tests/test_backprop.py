@@ -53,6 +53,15 @@ def test_gradient_is_that_of_the_oracle(loss, output_activation, activation, hid
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_derivatives_reach_what_high_blocks_leave(activation, dtype):
+    # Back, sums of 70 outputs come in high blocks, and 20 inputs leave four of them to low ones.
+    network = make_network((5, 20, 70, 3), activation, "identity", "squared_error", dtype)
+    for n_rows in (1, 16, 65):
+        assert_agrees(network, *draw_data(network, n_rows))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_network_of_one_input_and_one_output_has_the_gradient_of_the_oracle(dtype):
     for hidden, n_rows in itertools.product([(), (1,), (1, 1, 1)], ROWS):
         network = make_network((1, *hidden, 1), "logistic", "logistic", "cross_entropy", dtype)

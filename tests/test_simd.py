@@ -294,7 +294,7 @@ def test_what_comes_from_far_away_is_asked_for():
 def test_arithmetic_is_that_of_numpy(dtype):
     n = 2 * lanes(dtype)
     left, right = draw(n, dtype), draw(n, dtype, 1)
-    left[0], right[1], left[2], right[2] = np.nan, np.nan, np.inf, 0
+    left[0], right[1], left[2], right[2], left[-1] = np.nan, np.nan, np.inf, 0, right[-1]
     out = Guarded(np.zeros(7 * n, dtype), WRITTEN)
     combine(left, right, out.values)
     with np.errstate(invalid="ignore", divide="ignore"):

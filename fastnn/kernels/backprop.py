@@ -140,8 +140,9 @@ def make_multiply(forward):
     @kernel(embed=True)
     def multiply(parameters, strides, scratch, places, ends, sizes, panels, n_rows, picks):
         """`product` by (weights, bias) = parameters of (inputs, outputs) = sizes for panels[0] <= panel <
-        panels[1]; (source, target) = places are (at, width) each, (end, a_at) = ends. Back, the last panel
-        may have few of the tile's n_rows rows. The inputs are those that scratch.active lists if it `picks`.
+        panels[1]; (source, target) = places are (at, width) each, (end, a_at) = ends of the last part. Back,
+        the last panel may have few of the tile's n_rows rows. The inputs are those that scratch.active lists
+        if it `picks`.
 
         A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn.
         """

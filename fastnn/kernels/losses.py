@@ -1,9 +1,9 @@
 """Losses of one panel of outputs, and their derivatives with respect to the last pre-activation.
 
-Legend: O outputs, R rows of the panel (`width`, any number). a, delta (O, R) flat; weights (R,): 0 marks
-a lane without a row: whatever lies there adds nothing, and its delta counts nowhere. The values are
-those of scikit-learn (neural_network/_base.py), but sums: over rows in the precision of the arrays, over
-outputs in double.
+Legend: O outputs, R rows of the panel (`width`: of classes in whole vectors, else any number). a, delta
+(O, R) flat; weights (R,): 0 marks a lane without a row: whatever lies there adds nothing, and its delta
+counts nowhere. The values are those of scikit-learn (neural_network/_base.py), but sums: over rows in the
+precision of the arrays, over outputs in double.
 """
 
 from fastnn.kernels.activations import multiply_derivative
