@@ -54,9 +54,11 @@ def test_gradient_is_that_of_the_oracle(loss, output_activation, activation, hid
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_derivatives_reach_what_high_blocks_leave(activation, dtype):
-    # Back, sums of 70 outputs come in high blocks, and 20 inputs leave four of them to low ones.
-    network = make_network((5, 20, 70, 3), activation, "identity", "squared_error", dtype)
+@pytest.mark.parametrize("outputs", [70, 300])
+def test_derivatives_come_once_and_reach_what_high_blocks_leave(outputs, activation, dtype):
+    # Back, sums of 70 outputs come in high blocks, and 20 inputs leave four of them to low ones; sums of 300
+    # come in two parts.
+    network = make_network((5, 20, outputs, 3), activation, "identity", "squared_error", dtype)
     for n_rows in (1, 16, 65):
         assert_agrees(network, *draw_data(network, n_rows))
 
