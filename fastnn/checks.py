@@ -2,6 +2,7 @@
 wrong.
 """
 
+import contextlib
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn.architecture import Architecture
 
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 SMALL = 10_000  # numbers that OpenBLAS multiplies without calling up its threads
 
 
@@ -37,6 +39,15 @@ def check_numbers(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray
     except (TypeError, ValueError) as error:
         message = f"{name} must be an array of real numbers; got {type(values).__name__}: {error}."
         raise ValueError(message) from error
+
+
+def check_dtype(dtype: Any) -> np.dtype[Any]:
+    """The one of the two types that the engine knows."""
+    with contextlib.suppress(TypeError):
+        known: np.dtype[Any] = np.dtype(dtype)
+        if dtype is not None and known in FLOATS:
+            return known
+    raise ValueError(f"dtype must be 'float32' or 'float64'; got {dtype!r}.")
 
 
 def check_seed(name: str, seed: Any) -> np.random.RandomState:

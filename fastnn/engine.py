@@ -236,7 +236,7 @@ class Session:
         else:
             worth = sqrt(max(0.0, work - WORK_PER_PARAMETER * params.size) / SHARED_WORK_PER_THREAD)
         self.n_threads = 1 if batch_rows == 1 else min(count_threads(worth, n_threads), limit)
-        self._threads_given = n_threads is not None
+        self.threads_asked = n_threads
         self.step_work = work + 20.0 * params.size
         self._long_wait = max(LONG_WAIT, int(self.step_work / self.n_threads / WORK_PER_LOOK))
         self.model = make_model(layout, codes, params)
@@ -319,7 +319,7 @@ class Session:
         state, ints = kernels.state, self._args[-1].ints
         if self.n_threads == 1 or ints[state.BUDGET] == 0:
             return 1
-        if self._threads_given:
+        if self.threads_asked is not None:
             return self.n_threads
         epochs = 1 if ints[state.PAUSE] else int(ints[state.EPOCHS] - ints[state.EPOCH])
         rows = epochs * int(ints[state.N_ROWS]) - int(ints[state.CURSOR])

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastnn import kernels
 from fastnn.architecture import Architecture
 from fastnn.checks import (
+    check_dtype,
     check_inputs,
     check_number,
     check_numbers,
@@ -18,14 +19,13 @@ from fastnn.checks import (
 )
 from fastnn.engine import PARAMETERS, Predictor, Session, aligned_zeros, make_table
 
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
-
 
 class Network:
     """Parameters of an architecture.
 
     All weights and biases lie in one flat vector, `parameters`, in the engine's padded layout; `weights` and
-    `biases` are views of it, so writing to them changes the network.
+    `biases` are views of it, so writing into them (``network.weights[0][...] = W``) changes the network, as
+    `assign` does for all at once.
 
     Parameters
     ----------
@@ -35,8 +35,8 @@ class Network:
     Attributes
     ----------
     parameters : ndarray (P,)
-    weights : list of ndarray (inputs, outputs), one a layer
-    biases : list of ndarray (outputs,), one a layer
+    weights : tuple of ndarray (inputs, outputs), one a layer
+    biases : tuple of ndarray (outputs,), one a layer
 
     Examples
     --------
@@ -50,14 +50,28 @@ class Network:
 
     def __init__(self, architecture: Architecture, *, dtype: Any = np.float32) -> None:
         self.architecture = architecture
-        self.dtype = np.dtype(dtype)
-        if self.dtype not in FLOATS:
-            raise ValueError(f"dtype must be float32 or float64; got {dtype!r}.")
+        if not isinstance(architecture, Architecture):
+            raise TypeError(f"architecture must be a fastnn.Architecture; got {architecture!r}.")
+        self.dtype = check_dtype(dtype)
         lanes = kernels.layout.vector_lanes(self.dtype)
         table, size = kernels.layout.parameter_table(architecture.layer_sizes, lanes)
-        self.parameters = aligned_zeros((size,), self.dtype, PARAMETERS)
-        self.weights, self.biases = views(table, self.parameters)
-        self.predictor = Predictor(architecture.layer_sizes, architecture.codes, self.parameters)
+        self._parameters = aligned_zeros((size,), self.dtype, PARAMETERS)
+        weights, biases = views(table, self._parameters)
+        self._weights, self._biases = tuple(weights), tuple(biases)
+        self.predictor = Predictor(architecture.layer_sizes, architecture.codes, self._parameters)
+
+    # Without setters: the engine has their memory, and what took their place would not count.
+    @property
+    def parameters(self) -> NDArray[Any]:
+        return self._parameters
+
+    @property
+    def weights(self) -> tuple[NDArray[Any], ...]:
+        return self._weights
+
+    @property
+    def biases(self) -> tuple[NDArray[Any], ...]:
+        return self._biases
 
     @classmethod
     def initialize(
@@ -81,13 +95,21 @@ class Network:
     def from_arrays(
         cls, architecture: Architecture, weights: Any, biases: Any, *, dtype: Any = None
     ) -> "Network":
-        """A network with given parameters: weights (inputs, outputs) and biases (outputs,), one a layer."""
-        network = cls(architecture, dtype=dtype if dtype is not None else np.asarray(weights[0]).dtype)
+        """A network with given parameters: weights (inputs, outputs) and biases (outputs,), one a layer.
+
+        `dtype` None is that of the first weights if they are float32, and float64 for all others.
+        """
+        weights, biases = list(weights), list(biases)
+        if dtype is None:
+            first = np.asarray(weights[0]).dtype if weights else np.float64
+            dtype = np.float32 if first == np.float32 else np.float64
+        network = cls(architecture, dtype=dtype)
         network.assign(weights, biases)
         return network
 
     def assign(self, weights: Any, biases: Any) -> None:
         """Copy weights and biases into the network; nothing is changed if a shape or a number is wrong."""
+        weights, biases = list(weights), list(biases)
         for name, given, own in (("weights", weights, self.weights), ("biases", biases, self.biases)):
             shapes, wanted = [np.shape(array) for array in given], [array.shape for array in own]
             if shapes != wanted:

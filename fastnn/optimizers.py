@@ -13,7 +13,7 @@ from fastnn.kernels import codes
 class SGD:
     """Gradient descent, ``new = old - learning_rate * gradient``, with momentum if asked for.
 
-    ``schedule='invscaling'`` divides the rate after each epoch by ``(rows seen + 1)**power_t``;
+    ``schedule='invscaling'`` sets the rate after each epoch to ``learning_rate / (rows seen + 1)**power_t``;
     ``'adaptive'`` divides it by 5 whenever training stops improving, until 1e-6.
 
     Examples
@@ -30,10 +30,14 @@ class SGD:
     power_t: float = 0.5
 
     def __post_init__(self) -> None:
-        check_number("learning_rate", self.learning_rate, 0, np.inf, open_low=True)
+        check_number("learning_rate", self.learning_rate, 0, np.inf, open_low=True, open_high=True)
         check_number("momentum", self.momentum, 0, 1)
         check_number("power_t", self.power_t, 0, np.inf)
         choose("schedule", self.schedule, tuple(codes.SCHEDULES))
+        if not isinstance(self.nesterov, bool | np.bool_):
+            raise ValueError(f"nesterov must be True or False; got {self.nesterov!r}.")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov=True needs a momentum above 0, 0.9 for example; got momentum=0.")
 
     @property
     def code(self) -> int:
@@ -60,7 +64,7 @@ class Adam:
     epsilon: float = 1e-8
 
     def __post_init__(self) -> None:
-        check_number("learning_rate", self.learning_rate, 0, np.inf, open_low=True)
+        check_number("learning_rate", self.learning_rate, 0, np.inf, open_low=True, open_high=True)
         check_number("beta_1", self.beta_1, 0, 1, open_high=True)
         check_number("beta_2", self.beta_2, 0, 1, open_high=True)
         check_number("epsilon", self.epsilon, 0, np.inf, open_low=True)

@@ -1,9 +1,9 @@
 """Training as a process: the trainer, which applies an optimizer to a network, and what it records."""
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import sqrt
 from numbers import Integral
 from typing import Any
 
@@ -20,16 +20,18 @@ from fastnn.checks import (
     check_weights,
     is_finite,
 )
-from fastnn.engine import FIRST, SECOND, Session, aligned_zeros, make_table
-from fastnn.kernels import codes
+from fastnn.engine import Session, make_table
 from fastnn.network import Network
 from fastnn.optimizers import SGD, Adam
+from fastnn.state import State
 
 SLICE_SECONDS = 0.06  # Python takes over this often: Ctrl-C, time limits, progress
 REST_SHARE = 12  # of a slice is what a smaller team does before all threads are tried again: 5 ms
 FIRST_SLICE_WORK = 1e9  # floating point operations before the speed is known
 CURVE_LENGTH = 1024  # epochs whose losses one call may record
 NEVER = 2**62
+# Attributes that are of this process: a pickle, or a copy, makes them anew.
+NOT_SAVED = ("state", "_session", "_turn", "_running")
 AUTO_BATCH = 200  # rows of a batch with batch_size='auto', as in scikit-learn
 
 
@@ -52,13 +54,30 @@ def resolve_batch(batch_size: Any, n_rows: int) -> int:
     raise ValueError(f"batch_size must be 'auto', 'full' or an int >= 1; got {batch_size!r}.")
 
 
+def check_patience(n_iter_no_change: Any) -> int:
+    """Idle epochs to bear, as a number for the kernels: an integer of 1 or more, or infinity."""
+    number = check_number("n_iter_no_change", n_iter_no_change, 1, np.inf)
+    if number != np.inf and number != int(number):
+        raise ValueError(f"n_iter_no_change must be a whole number or inf; got {n_iter_no_change!r}.")
+    return int(min(number, NEVER))
+
+
+def is_true(answer: Any) -> bool:
+    """Whether a callback has said True, Python's or NumPy's; anything else means nothing."""
+    return isinstance(answer, bool | np.bool_) and bool(answer)
+
+
 class Trainer:
     """Trains a network in place. Moments, learning rate and counters stay between runs.
+
+    Runs of one trainer take turns, whatever threads they come from. A copy, or a pickle, holds a network and
+    moments of its own and goes on as the original would.
 
     Parameters
     ----------
     network : Network
     optimizer : SGD or Adam
+        To assign another one later is to begin with it, as `restart` does.
     alpha : float
         Strength of the L2 penalty on the weights.
     batch_size : 'auto', 'full' or int
@@ -103,75 +122,76 @@ class Trainer:
     ) -> None:
         if not isinstance(network, Network):
             raise TypeError(f"network must be a fastnn.Network; got {network!r}.")
-        if not isinstance(optimizer, SGD | Adam):
-            raise TypeError(f"optimizer must be a fastnn.SGD or fastnn.Adam; got {optimizer!r}.")
+        if not isinstance(shuffle, bool | np.bool_):
+            raise ValueError(f"shuffle must be True or False; got {shuffle!r}.")
         self.network = network
-        self.optimizer = optimizer
         self.alpha = check_number("alpha", alpha, 0, np.inf)
         resolve_batch(batch_size, 1)
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.random_state = check_seed("random_state", random_state)
         self.n_threads = check_threads(n_threads)
-        state = kernels.state
-        self._ints = np.zeros(state.N_INTS, dtype=np.int64)
-        self._reals = np.zeros(state.N_REALS)
-        self._ints[state.PATIENCE] = min(check_number("n_iter_no_change", n_iter_no_change, 1, np.inf), NEVER)
-        self._reals[state.TOL] = check_number("tol", tol, 0, np.inf)
-        self._reals[state.BEST] = np.inf
-        self._reals[state.ALPHA] = self.alpha
-        self._reals[state.LOSS_SCALE] = check_number("loss_scale", loss_scale, 0, np.inf)
-        self._reals[state.SHRINK] = 1.0
-        self._session: Session | None = None
+        self._prepare()
+        names = kernels.state
+        self.state.ints[names.PATIENCE] = check_patience(n_iter_no_change)
+        self.state.reals[names.TOL] = check_number("tol", tol, 0, np.inf)
+        self.state.reals[names.LOSS_SCALE] = check_number("loss_scale", loss_scale, 0, np.inf)
         self.history = History()
         self._earlier_epochs = 0
         self.best: Network | None = None
+        self.optimizer = optimizer
+
+    def _prepare(self) -> None:
+        """What every trainer has of its own, whatever it is made from."""
+        self.state = State(self.network)
+        self._session: Session | None = None
+        # Reentrant, so that a run within a run meets an error and not itself.
+        self._turn, self._running = threading.RLock(), False
+
+    @property
+    def optimizer(self) -> SGD | Adam:
+        """Which steps are taken."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: SGD | Adam) -> None:
+        if not isinstance(optimizer, SGD | Adam):
+            raise TypeError(f"optimizer must be a fastnn.SGD or fastnn.Adam; got {optimizer!r}.")
+        self._refuse_while_running("assigning `optimizer`")
+        self._optimizer = optimizer
         self.restart()
 
     def restart(self) -> None:
         """Forget moments, step count and learning rate; keep parameters, history and the count of idle
         epochs.
         """
-        state, optimizer = kernels.state, self.optimizer
-        self._ints[state.SOLVER] = optimizer.code
-        self._ints[state.STEP] = 0
-        self._reals[[state.RATE, state.RATE_INIT]] = optimizer.learning_rate
-        if isinstance(optimizer, Adam):
-            rest = optimizer.beta_1, optimizer.beta_2, optimizer.epsilon
-            self._reals[[state.BETA_1, state.BETA_2, state.EPSILON]] = rest
-            self._reals[state.UNIT_OF_FIRST] = sqrt(1 - optimizer.beta_2) / (1 - optimizer.beta_1)
-        else:
-            self._reals[state.UNIT_OF_FIRST] = 1.0
-            self._reals[[state.BETA_1, state.POWER_T]] = optimizer.momentum, optimizer.power_t
-            self._ints[state.SCHEDULE] = codes.SCHEDULES[optimizer.schedule]
-        shape, dtype = self.network.parameters.shape, self.network.dtype
-        self.first = aligned_zeros(shape if optimizer.code != codes.SGD else (0,), dtype, FIRST)
-        self.second = aligned_zeros(shape if optimizer.code == codes.ADAM else (0,), dtype, SECOND)
+        self._refuse_while_running("restart")
+        self.state.begin(self.optimizer)
 
     @property
     def learning_rate(self) -> float:
         """The rate of the last step; Adam's carries the bias correction."""
-        return float(self._reals[kernels.state.RATE])
+        return float(self.state.reals[kernels.state.RATE])
 
     @property
     def samples_seen(self) -> int:
         """Rows that the network has been trained on, each epoch counted."""
-        return int(self._ints[kernels.state.SAMPLES_SEEN])
+        return int(self.state.ints[kernels.state.SAMPLES_SEEN])
 
     @property
     def best_loss(self) -> float:
         """The smallest loss of an epoch, infinity before the first."""
-        return float(self._reals[kernels.state.BEST])
+        return float(self.state.reals[kernels.state.BEST])
 
     @property
     def rate_cuts(self) -> int:
         """How often the adaptive schedule has divided the learning rate."""
-        return int(self._ints[kernels.state.RATE_CUTS])
+        return int(self.state.ints[kernels.state.RATE_CUTS])
 
     @property
     def n_epochs(self) -> int:
         """Epochs done in the last run."""
-        return int(self._ints[kernels.state.EPOCH])
+        return int(self.state.ints[kernels.state.EPOCH])
 
     def run(
         self,
@@ -186,6 +206,8 @@ class Trainer:
     ) -> str:
         """Train for up to `epochs` epochs on X (n, I) and y (see `Network.loss_and_gradient`).
 
+        `alpha`, `batch_size`, `shuffle`, `random_state` and `n_threads` may have been set since the last run.
+
         `score(network)`, higher is better, decides on stopping in place of the loss; `best` keeps the best
         network. `on_epoch(trainer)` is called after each epoch; True ends the run. `max_time` is in seconds.
 
@@ -196,6 +218,8 @@ class Trainer:
         matrix = check_inputs(X, network.dtype, network.architecture.layer_sizes[0])
         targets = check_targets(network.architecture, y, matrix.shape[0], network.dtype)
         weights = check_weights(sample_weight, matrix.shape[0], network.dtype)
+        check_number("alpha", self.alpha, 0, np.inf)
+        check_threads(self.n_threads)
         if not isinstance(epochs, Integral) or isinstance(epochs, bool) or epochs < 1:
             raise ValueError(f"epochs must be an int >= 1; got {epochs!r}.")
         for name, function in (("score", score), ("on_epoch", on_epoch)):
@@ -221,21 +245,41 @@ class Trainer:
         """`run` for arrays that are known to be right: C-contiguous, of the network's dtype, y (n, K),
         weights or (0,).
         """
-        session, state = self._session_for(resolve_batch(self.batch_size, X.shape[0])), kernels.state
+        with self._turn:
+            self._refuse_while_running("run")
+            self._running = True
+            try:
+                return self._run(X, y, sample_weight, epochs, score, on_epoch, max_time)
+            finally:
+                self._running = False
+
+    def _run(
+        self,
+        X: Any,
+        y: NDArray[Any],
+        sample_weight: NDArray[Any],
+        epochs: int,
+        score: Callable[[Network], float] | None,
+        on_epoch: Callable[["Trainer"], Any] | None,
+        max_time: float | None,
+    ) -> str:
+        """One run, while nobody else's is on."""
+        session, names = self._session_for(resolve_batch(self.batch_size, X.shape[0])), kernels.state
         data = kernels.backprop.Data(make_table(X), y, sample_weight, np.arange(X.shape[0]))
         # One row has one order. Reading and writing the generator takes longer than its step.
         draws = self.shuffle and X.shape[0] > 1
         key = read_key(self.random_state) if draws else kernels.random.new_key()
-        ints, self._earlier_epochs = self._ints, len(self.history.loss)
+        ints, self._earlier_epochs = self.state.ints, len(self.history.loss)
         # One by one: an index of four takes 3 us.
-        ints[state.N_ROWS], ints[state.EPOCHS] = X.shape[0], min(epochs, NEVER)
-        ints[state.CURSOR] = ints[state.EPOCH] = 0
-        ints[state.SHUFFLE] = draws
-        ints[state.MONITOR] = state.LOSS if score is None else state.SCORE
-        ints[state.PAUSE] = score is not None or on_epoch is not None
-        ints[state.STATUS] = state.RUNNING
-        control = session.control(ints, self._reals, np.zeros(min(epochs, CURVE_LENGTH)), key)
-        session.bind(session.moments(self.first, self.second), data, control)
+        ints[names.N_ROWS], ints[names.EPOCHS] = X.shape[0], min(epochs, NEVER)
+        ints[names.CURSOR] = ints[names.EPOCH] = 0
+        ints[names.SHUFFLE] = draws
+        ints[names.MONITOR] = names.LOSS if score is None else names.SCORE
+        ints[names.PAUSE] = score is not None or on_epoch is not None
+        ints[names.STATUS] = names.RUNNING
+        self.state.reals[names.ALPHA] = self.alpha
+        control = session.control(ints, self.state.reals, np.zeros(min(epochs, CURVE_LENGTH)), key)
+        session.bind(session.moments(self.state.first, self.state.second), data, control)
         deadline = np.inf if max_time is None else time.perf_counter() + max_time
         with kernels.team.Team(session.n_threads) as team:
             try:
@@ -244,9 +288,9 @@ class Trainer:
                 status = "interrupted"
             finally:
                 self._record(control.loss_curve)
-                if self._reals[state.SHRINK] != 1.0:
+                if self.state.reals[names.SHRINK] != 1.0:
                     # In the middle of an epoch of single samples, a factor is kept apart from the weights.
-                    ints[[state.BUDGET, state.STATUS]] = 0, state.RUNNING
+                    ints[[names.BUDGET, names.STATUS]] = 0, names.RUNNING
                     session.advance(team)
                 session.release()
                 if draws:
@@ -258,6 +302,24 @@ class Trainer:
         self._session = None
         return "diverged"
 
+    def _refuse_while_running(self, what: str) -> None:
+        if self._running:
+            raise RuntimeError(
+                f"{what} is not possible while the trainer runs, by `on_epoch` or `score` for example: return"
+                " True from `on_epoch` to end the run first, or take another Trainer."
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = {name: value for name, value in vars(self).items() if name not in NOT_SAVED}
+        return {**kept, "saved": self.state.saved()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        saved = self.__dict__.pop("saved")
+        self._prepare()
+        self.state.begin(self.optimizer)
+        self.state.restore(saved)
+
     def _slices(
         self,
         session: Session,
@@ -268,28 +330,28 @@ class Trainer:
         deadline: float,
     ) -> str:
         """Calls of the compiled loop, each of about SLICE_SECONDS, until the run ends."""
-        state, ints = kernels.state, self._ints
-        batches_per_epoch = -(-int(ints[state.N_ROWS]) // session.batch_rows)
+        names, ints = kernels.state, self.state.ints
+        batches_per_epoch = -(-int(ints[names.N_ROWS]) // session.batch_rows)
         most = batches_per_epoch * len(control.loss_curve)
         budget = min(most, max(1, int(FIRST_SLICE_WORK / session.step_work)))
 
         def batches_done() -> int:
-            return int(ints[state.EPOCH]) * batches_per_epoch + int(ints[state.CURSOR]) // session.batch_rows
+            return int(ints[names.EPOCH]) * batches_per_epoch + int(ints[names.CURSOR]) // session.batch_rows
 
         while True:
             start, before = time.perf_counter(), batches_done()
-            ints[state.BUDGET], ints[state.REST] = budget, max(1, budget // REST_SHARE)
+            ints[names.BUDGET], ints[names.REST] = budget, max(1, budget // REST_SHARE)
             session.advance(team)
             now = time.perf_counter()
             in_time = (batches_done() - before) * SLICE_SECONDS / max(now - start, 1e-9)
             budget = min(most, max(1, int(min(4.0 * budget, in_time))))
-            ended = self._record(control.loss_curve) > 0 and ints[state.CURSOR] == 0
-            if ended and ints[state.STATUS] == state.AWAITS_SCORE:
+            ended = self._record(control.loss_curve) > 0 and ints[names.CURSOR] == 0
+            if ended and ints[names.STATUS] == names.AWAITS_SCORE:
                 self._score(score, session, team)
-            if ended and on_epoch is not None and on_epoch(self) is True:
+            if ended and on_epoch is not None and is_true(on_epoch(self)):
                 return "stopped"
-            if ints[state.STATUS] != state.RUNNING:
-                return REASONS[int(ints[state.STATUS])]
+            if ints[names.STATUS] != names.RUNNING:
+                return REASONS[int(ints[names.STATUS])]
             if now > deadline:
                 return "max_time"
 
@@ -305,16 +367,21 @@ class Trainer:
 
     def _score(self, score: Any, session: Session, team: Any) -> None:
         """Ask for the score of the network and let the compiled loop judge it."""
-        state, value = kernels.state, float(score(self.network))
+        names, answer = kernels.state, score(self.network)
+        try:
+            value = float(answer)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"score must return a number, higher is better; got {answer!r}.") from error
         if self.best is None or -value < self.best_loss:
             self.best = self.network.copy()
         self.history.score.append(value)
-        self._reals[state.MONITORED] = -value
-        self._ints[state.BUDGET] = 0
+        self.state.reals[names.MONITORED] = -value
+        self.state.ints[names.BUDGET] = 0
         session.advance(team)
 
     def _session_for(self, batch_rows: int) -> Session:
-        if self._session is None or self._session.batch_rows != batch_rows:
+        made_for = self._session and (self._session.batch_rows, self._session.threads_asked)
+        if self._session is None or made_for != (batch_rows, self.n_threads):
             network = self.network
             self._session = Session(
                 network.architecture.layer_sizes,

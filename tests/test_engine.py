@@ -109,7 +109,7 @@ def test_moments_of_idle_weights_end_at_zero():
     network = Network.initialize(Architecture((2, 3, 1)), seed=0)
     trainer = Trainer(network, SGD(1e-3, momentum=0.5), batch_size="full", random_state=0, tol=0)
     trainer.run(X, X[:, :1], epochs=2000)
-    values = np.abs(trainer.first)
+    values = np.abs(trainer.state.first)
     assert not ((values > 0) & (values < np.finfo(np.float32).tiny)).any()
 
 
@@ -122,7 +122,8 @@ def test_what_a_step_walks_through_begins_in_different_quarters_of_a_page(dtype,
     trainer = Trainer(network, Adam(), batch_size=10, random_state=0)
     trainer.run(np.ones((20, 3), dtype), np.ones((20, 1), dtype), epochs=1)
     session = trainer._session
-    vectors = network.parameters, trainer.first, trainer.second, session.gradients, session.work.windows
+    vectors = [network.parameters, trainer.state.first, trainer.state.second]
+    vectors += [session.gradients, session.work.windows]
     assert [vector.ctypes.data % 4096 for vector in vectors] == [0, 1024, 2048, 3072, 3072]
 
 

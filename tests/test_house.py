@@ -32,6 +32,7 @@ FLOORS = {
     "fastnn.threads": 1,
     "fastnn.network": 2,
     "fastnn.optimizers": 2,
+    "fastnn.state": 3,
     "fastnn.training": 3,
     "fastnn.callbacks": 3,
     "fastnn.persistence": 4,

@@ -304,10 +304,33 @@ def test_numbers_of_threads_that_are_refused(n_threads):
         network.forward(np.ones((1000, 3)), n_threads=n_threads)
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.float16, np.longdouble, complex])
+@pytest.mark.parametrize("dtype", [np.int64, np.float16, np.longdouble, complex, None, "single-ish"])
 def test_only_single_and_double_precision_are_known(dtype):
-    with pytest.raises(ValueError, match="dtype must be float32 or float64; got"):
+    with pytest.raises(ValueError, match="dtype must be 'float32' or 'float64'; got"):
         Network(PLAIN, dtype=dtype)
+
+
+def test_a_network_needs_an_architecture():
+    with pytest.raises(TypeError, match=r"architecture must be a fastnn\.Architecture; got \(3, 2\)"):
+        Network((3, 2))
+
+
+@pytest.mark.parametrize("name", ["parameters", "weights", "biases"])
+def test_views_can_be_written_into_but_not_replaced(name):
+    network = Network.initialize(PLAIN, seed=0)
+    with pytest.raises(AttributeError, match="no setter"):
+        setattr(network, name, getattr(network, name))
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        network.weights[0] = np.zeros((3, 2))
+    network.weights[-1][...] = 0
+    network.biases[-1][...] = 5
+    np.testing.assert_array_equal(network.forward(np.ones((2, 3))), 5)
+
+
+def test_whole_numbers_make_a_network_in_double_precision():
+    network = Network.from_arrays(Architecture((2, 1)), [[[1], [2]]], iter([[3]]))
+    assert network.dtype == np.float64
+    assert network.forward([[1, 1]]).tolist() == [[6.0]]
 
 
 def test_wrong_shapes_leave_the_network_as_it_is():

@@ -1,7 +1,9 @@
 """training.py: whole runs against NumPy, the same bits however they are cut and shared, and how runs end."""
 
+import copy
 import gc
 import os
+import pickle
 import signal
 import threading
 import weakref
@@ -144,19 +146,98 @@ def test_restart_forgets_moments_and_steps():
     np.testing.assert_array_equal(network.parameters, again)
 
 
-def test_one_trainer_may_change_its_optimizer_and_batches():
+def test_what_is_set_between_runs_counts_in_the_next():
     network = classifier(sizes=(10, 130, 3))
     X, y = draw_data(network, 70)
-    trainer = Trainer(network, Adam(), batch_size=1, alpha=0.1, shuffle=False)
+    trainer = Trainer(network, Adam(), batch_size=1, shuffle=False)
     trainer.run(X, y, epochs=1)
-    for batch_size in (1, 32, 1):
+    for batch_size, alpha, n_threads in ((1, 0.1, 1), (32, 0.2, 2), (1, 0.0, None)):
         trainer.optimizer, trainer.batch_size = SGD(0.01), batch_size
-        trainer.restart()
+        trainer.alpha, trainer.n_threads = alpha, n_threads
         oracle = Oracle(network)
         trainer.run(X, y, epochs=1)
-        loss = oracle.epoch(X, y, np.arange(70), batch_size, Step(SGD(0.01)), alpha=0.1)
+        loss = oracle.epoch(X, y, np.arange(70), batch_size, Step(SGD(0.01)), alpha=alpha)
         assert_trained_alike(network, oracle, 70)
         np.testing.assert_allclose(trainer.history.loss[-1], loss, rtol=1000 * np.finfo(np.float32).eps)
+
+
+def test_a_trainer_takes_no_other_thing_for_an_optimizer():
+    trainer = Trainer(classifier(), Adam())
+    with pytest.raises(TypeError, match=r"optimizer must be a fastnn\.SGD or fastnn\.Adam; got 'adam'"):
+        trainer.optimizer = "adam"
+    assert trainer.optimizer == Adam()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))])
+def test_a_copy_of_a_trainer_goes_on_as_the_original_would(duplicate, name):
+    network = classifier()
+    X, y = draw_data(network, 90)
+    trainer = Trainer(network, OPTIMIZERS[name], alpha=0.1, batch_size=20, random_state=3, tol=0.01)
+    trainer.run(X, y, epochs=2)
+    twin, before = duplicate(trainer), network.parameters.copy()
+    assert twin.run(X, y, epochs=3) == "max_iter"
+    np.testing.assert_array_equal(network.parameters, before)
+    trainer.run(X, y, epochs=3)
+    np.testing.assert_array_equal(twin.network.parameters, network.parameters)
+    assert twin.history == trainer.history
+    assert (twin.best_loss, twin.samples_seen) == (trainer.best_loss, trainer.samples_seen)
+
+
+def test_what_is_copied_together_stays_together():
+    network = classifier()
+    X, y = draw_data(network, 30)
+    twin, trainer = copy.deepcopy((network, Trainer(network, Adam())))
+    trainer.run(X, y, epochs=1)
+    assert trainer.network is twin
+    assert (twin.parameters != network.parameters).any()
+
+
+# Turns
+
+
+@pytest.mark.parametrize("batch_size", [1, 300])
+def test_runs_of_one_trainer_from_several_threads_take_turns(batch_size):
+    network = classifier()
+    X, y = draw_data(network, 601)
+    settings = {"batch_size": batch_size, "n_threads": 2}
+    trainer, other = (Trainer(each, Adam(), random_state=7, **settings) for each in (network, network.copy()))
+    threads = [threading.Thread(target=trainer.run, args=(X, y), kwargs={"epochs": 4}) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for _ in range(6):
+        other.run(X, y, epochs=4)
+    np.testing.assert_array_equal(network.parameters, other.network.parameters)
+    assert trainer.history == other.history
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda trainer, X, y: trainer.run(X, y, epochs=1),
+        lambda trainer, X, y: trainer.restart(),
+        lambda trainer, X, y: setattr(trainer, "optimizer", SGD(0.1)),
+    ],
+    ids=["run", "restart", "optimizer"],
+)
+def test_a_run_is_not_disturbed_by_its_own_callback(act):
+    network = classifier()
+    X, y = draw_data(network, 50)
+    expected, _ = parameters_of(network, Adam(), X, y, epochs=3)
+    refused = []
+
+    def disturb(trainer):
+        with pytest.raises(RuntimeError, match="is not possible while the trainer runs"):
+            act(trainer, X, y)
+        refused.append(trainer.n_epochs)
+
+    trainer = Trainer(network, Adam(), random_state=7)
+    assert trainer.run(X, y, epochs=3, on_epoch=disturb) == "max_iter"
+    assert refused == [1, 2, 3]
+    np.testing.assert_array_equal(network.parameters, expected)
+    assert trainer.run(X, y, epochs=1) == "max_iter"
 
 
 # The same bits
@@ -203,7 +284,7 @@ def test_the_team_gets_smaller_when_one_comes_late_and_no_bit_changes(kind, n_th
     alone, _ = parameters_of(network, Adam(), X, y, n_threads=1, **settings)
     shared, trainer = parameters_of(network, Adam(), X, y, n_threads=n_threads, **settings)
     np.testing.assert_array_equal(shared, alone)
-    assert trainer._ints[state.TEAM] == 1
+    assert trainer.state.ints[state.TEAM] == 1
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -233,7 +314,8 @@ def test_what_two_threads_keep_is_the_same_and_begins_with_what_there_is(optimiz
             each.run(X, y, epochs=3)
     np.testing.assert_array_equal(network.parameters, alone.network.parameters)
     replicas = trainer._session.replicas[0]
-    for vector, replica in zip((network.parameters, trainer.first, trainer.second), replicas, strict=True):
+    vectors = network.parameters, trainer.state.first, trainer.state.second
+    for vector, replica in zip(vectors, replicas, strict=True):
         np.testing.assert_array_equal(replica[: vector.size], vector)
         assert not replica[vector.size :].any()
 
@@ -593,6 +675,13 @@ def test_a_score_that_fails_leaves_the_verdicts_as_they_were():
     assert trainer.n_epochs == 5
 
 
+def test_a_score_that_is_no_number_is_refused():
+    network = classifier()
+    X, y = draw_data(network, 50)
+    with pytest.raises(TypeError, match="score must return a number, higher is better; got None"):
+        Trainer(network, Adam()).run(X, y, epochs=5, score=lambda each: None)
+
+
 def test_a_score_of_nan_is_not_the_best():
     network = classifier()
     X, y = draw_data(network, 50)
@@ -626,8 +715,10 @@ def test_on_epoch_comes_after_every_epoch_and_may_end_the_run(batch_size):
 def test_only_true_from_on_epoch_ends_the_run():
     network = classifier()
     X, y = draw_data(network, 50)
-    answers = iter([None, False, 1, "yes"])
-    assert Trainer(network, SGD(0.05)).run(X, y, epochs=4, on_epoch=lambda each: next(answers)) == "max_iter"
+    answers = iter([None, False, 1, "yes", np.False_, np.True_])
+    trainer = Trainer(network, SGD(0.05))
+    assert trainer.run(X, y, epochs=9, on_epoch=lambda each: next(answers)) == "stopped"
+    assert trainer.n_epochs == 6
 
 
 @pytest.mark.parametrize("batch_size", [1, 25])
@@ -716,7 +807,7 @@ def test_ctrl_c_during_a_compiled_call_leaves_a_usable_network(batch_size, n_thr
     X, y = draw_data(network, 701)
     before = network.loss(X, y)
     trainer = Trainer(network, SGD(0.001), batch_size=batch_size, n_threads=n_threads, alpha=1.0)
-    trainer._ints[state.PATIENCE] = training.NEVER
+    trainer.state.ints[state.PATIENCE] = training.NEVER
     # Compiled before the signal is on its way; max_time, should it get lost.
     trainer.run(X, y, epochs=1)
     done = len(trainer.history.loss)
@@ -859,6 +950,8 @@ def test_a_loss_that_overflows_while_the_parameters_do_not_is_no_divergence():
         ({"alpha": "1"}, r"alpha must be a number in \[0, inf\]; got '1'"),
         ({"tol": -1}, r"tol must be a number in \[0, inf\]; got -1"),
         ({"n_iter_no_change": 0}, r"n_iter_no_change must be a number in \[1, inf\]; got 0"),
+        ({"n_iter_no_change": 1.5}, "n_iter_no_change must be a whole number or inf; got 1.5"),
+        ({"shuffle": "yes"}, "shuffle must be True or False; got 'yes'"),
         ({"n_threads": 0}, "n_threads must be None or an int >= 1; got 0"),
         ({"n_threads": 1.5}, "n_threads must be None or an int >= 1; got 1.5"),
     ],
@@ -871,14 +964,17 @@ def test_settings_that_are_refused(settings, message):
 @pytest.mark.parametrize(
     ("rule", "settings", "message"),
     [
-        (SGD, {"learning_rate": 0}, r"learning_rate must be a number in \(0, inf\]; got 0"),
-        (SGD, {"learning_rate": -1}, r"learning_rate must be a number in \(0, inf\]; got -1"),
-        (SGD, {"learning_rate": np.nan}, r"learning_rate must be a number in \(0, inf\]; got nan"),
+        (SGD, {"learning_rate": 0}, r"learning_rate must be a number in \(0, inf\); got 0"),
+        (SGD, {"learning_rate": -1}, r"learning_rate must be a number in \(0, inf\); got -1"),
+        (SGD, {"learning_rate": np.nan}, r"learning_rate must be a number in \(0, inf\); got nan"),
+        (SGD, {"learning_rate": np.inf}, r"learning_rate must be a number in \(0, inf\); got inf"),
+        (SGD, {"momentum": 0.9, "nesterov": "no"}, "nesterov must be True or False; got 'no'"),
+        (SGD, {"nesterov": True}, "nesterov=True needs a momentum above 0"),
         (SGD, {"momentum": 1.5}, r"momentum must be a number in \[0, 1\]; got 1.5"),
         (SGD, {"momentum": -0.5}, r"momentum must be a number in \[0, 1\]; got -0.5"),
         (SGD, {"schedule": "cosine"}, "schedule must be one of 'constant', .*; got 'cosine'"),
         (SGD, {"power_t": -1}, r"power_t must be a number in \[0, inf\]; got -1"),
-        (Adam, {"learning_rate": 0}, r"learning_rate must be a number in \(0, inf\]; got 0"),
+        (Adam, {"learning_rate": 0}, r"learning_rate must be a number in \(0, inf\); got 0"),
         (Adam, {"beta_1": 1}, r"beta_1 must be a number in \[0, 1\); got 1"),
         (Adam, {"beta_2": 1.0}, r"beta_2 must be a number in \[0, 1\); got 1"),
         (Adam, {"beta_2": -0.1}, r"beta_2 must be a number in \[0, 1\); got -0.1"),

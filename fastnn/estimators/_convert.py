@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -19,6 +20,9 @@ Model = TypeVar("Model", bound="BaseMLP")
 
 # Taken when this module is imported, which `patch_sklearn` does before it replaces anything.
 ORIGINALS = {name: getattr(neural_network, name) for name in ("MLPClassifier", "MLPRegressor")}
+
+# Parameters, with their defaults, that change what a fit gives, beyond rounding and time.
+UNKNOWN_TO_SKLEARN = {"class_weight": None, "early_stopping_metric": "score", "max_time": None}
 
 _ATTRIBUTES = (
     *("classes_", "_label_binarizer", "n_features_in_", "feature_names_in_", "n_layers_", "n_outputs_"),
@@ -39,8 +43,8 @@ def from_sklearn(kind: type[Model], fitted: Any) -> Model:
     """A model of `kind` with the parameters, weights and history of scikit-learn's `fitted`."""
     if not isinstance(fitted, original_class(kind)):
         raise TypeError(
-            f"{kind.__name__}.from_sklearn needs scikit-learn's {original_class(kind).__name__},"
-            f" got {type(fitted).__name__}."
+            f"from_sklearn needs a sklearn.neural_network.{original_class(kind).__name__}; got one of"
+            f" {type(fitted).__module__}.{type(fitted).__qualname__}."
         )
     model = kind(**fitted.get_params(deep=False))
     _copy_attributes(fitted, model)
@@ -56,12 +60,23 @@ def from_sklearn(kind: type[Model], fitted: Any) -> Model:
 def to_sklearn(model: BaseMLP) -> Any:
     """scikit-learn's estimator with the parameters, weights and history of `model`."""
     kind = original_class(type(model))
-    known = inspect.signature(kind).parameters
-    parameters = {name: value for name, value in model.get_params(deep=False).items() if name in known}
+    # Attributes, not `get_params`: a subclass may have a constructor of its own.
+    parameters = {name: getattr(model, name) for name in inspect.signature(kind).parameters}
     if parameters["batch_size"] == "full":
         raise ValueError(
             "scikit-learn has no batch_size='full': set_params(batch_size=n), n the number of rows, first."
         )
+    if model.__sklearn_is_fitted__():
+        # scikit-learn predicts with the parameter, which may have been set since the fit.
+        parameters["activation"] = model._fitted_network().architecture.activation
+    lost = [
+        f"{name}={getattr(model, name)!r}"
+        for name, default in UNKNOWN_TO_SKLEARN.items()
+        if getattr(model, name, default) != default
+    ]
+    if lost:
+        message = f"scikit-learn's {kind.__name__} has no {', '.join(lost)}: its next fit will do without."
+        warnings.warn(message, stacklevel=3)
     original = kind(**parameters)
     _copy_attributes(model, original)
     if "coefs_" in vars(model):
@@ -89,14 +104,14 @@ def _process(model: BaseMLP, optimizer: Any) -> Process:
     process.go_on(model)
     process.set_step(getattr(optimizer, "t", 0), optimizer.learning_rate)
     if isinstance(optimizer, AdamOptimizer):
-        pairs = [(process.first, optimizer.ms), (process.second, optimizer.vs)]
+        pairs = [(process.state.first, optimizer.ms), (process.state.second, optimizer.vs)]
     else:
-        pairs = [(process.first, optimizer.velocities)]
+        pairs = [(process.state.first, optimizer.velocities)]
     for vector, parts in pairs:
         if vector.size:
-            for view, part in zip(process.layers(vector), parts, strict=True):
+            for view, part in zip(process.state.layers(vector), parts, strict=True):
                 view[...] = part
-    process.first *= process.unit_of_first
+    process.state.first *= process.state.unit_of_first
     return process
 
 
@@ -105,13 +120,13 @@ def _optimizer(model: BaseMLP, process: Process, parts: list[Any]) -> Any:
     if isinstance(process.optimizer, Adam):
         adam = AdamOptimizer(parts, model.learning_rate_init, model.beta_1, model.beta_2, model.epsilon)
         adam.t = process.step
-        adam.ms = [part / process.unit_of_first for part in process.layers(process.first)]
-        adam.vs = [np.array(part) for part in process.layers(process.second)]
+        adam.ms = [part / process.state.unit_of_first for part in process.state.layers(process.state.first)]
+        adam.vs = [np.array(part) for part in process.state.layers(process.state.second)]
         adam.learning_rate = process.learning_rate
         return adam
     settings = (model.learning_rate, model.momentum, model.nesterovs_momentum, model.power_t)
     sgd = SGDOptimizer(parts, model.learning_rate_init, *settings)
     sgd.learning_rate = process.learning_rate
-    if process.first.size:
-        sgd.velocities = [np.array(part) for part in process.layers(process.first)]
+    if process.state.first.size:
+        sgd.velocities = [np.array(part) for part in process.state.layers(process.state.first)]
     return sgd
