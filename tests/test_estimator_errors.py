@@ -136,9 +136,10 @@ def test_weights_that_mean_nothing_are_refused(kind, weights):
         ({"sample_weight_val": y}, "sample_weight_val is provided"),
         ({"X_val": X[:, :3], "y_val": y}, "X_val does not fit the training data: X has 3 features"),
         ({"X_val": spoiled(X, np.nan), "y_val": y}, "X_val does not fit"),
-        ({"X_val": X, "y_val": y[:9]}, "inconsistent numbers of samples"),
+        ({"X_val": X, "y_val": y[:9]}, "y_val does not fit .* inconsistent numbers of samples"),
         ({"X_val": X, "y_val": y + 1}, r"y_val does not fit the training data: the classes \[3\]"),
         ({"X_val": X, "y_val": y, "sample_weight_val": -np.ones(150)}, "sample_weight_val"),
+        ({"X_val": X, "y_val": y, "sample_weight_val": np.ones(3)}, "sample_weight_val does not fit X_val"),
     ],
 )
 def test_a_validation_set_that_does_not_fit_is_refused(options, message):
@@ -155,12 +156,35 @@ def test_a_validation_set_that_does_not_fit_is_refused(options, message):
         ({7: 2.0}, r"class_weight names the classes \[7\]"),
         ({0: -1.0}, "class_weight must hold finite numbers"),
         ({0: np.nan}, "class_weight must hold finite numbers"),
+        ({0: "a"}, "class_weight must hold finite numbers .* got {0: 'a'}"),
+        ({0: 0, 1: 0, 2: 0}, "class_weight must give one class a weight above 0"),
         ("even", "class_weight"),
     ],
 )
 def test_a_bad_class_weight_is_refused(class_weight, message):
     with pytest.raises(ValueError, match=message):
         small(class_weight=class_weight).fit(X, y)
+
+
+def test_weights_that_are_zero_together_are_refused():
+    with pytest.raises(ValueError, match="class_weight and sample_weight together must leave a row"):
+        small(class_weight={0: 0}).fit(X, y, sample_weight=(y == 0).astype(float))
+
+
+def test_an_unknown_metric_is_named():
+    with pytest.raises(ValueError, match=r"early_stopping_metric must be .*; got 'acuracy'"):
+        small(early_stopping=True, early_stopping_metric="acuracy").fit(X, y)
+
+
+def test_a_generator_of_other_bits_is_refused_by_name():
+    generator = np.random.RandomState(np.random.PCG64(0))
+    with pytest.raises(ValueError, match=r"random_state must be .* on MT19937"):
+        small(random_state=generator).fit(X, y)
+
+
+def test_nothing_to_hold_out_is_refused():
+    with pytest.raises(ValueError, match="validation_fraction must be above 0 with early_stopping=True"):
+        small(early_stopping=True, validation_fraction=0.0).fit(X, y)
 
 
 def test_class_weights_that_cannot_work_are_refused():

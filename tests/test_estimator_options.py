@@ -227,6 +227,31 @@ def test_ctrl_c_leaves_a_usable_model():
     assert np.isfinite(model.predict_proba(X)).all()
 
 
+def test_ctrl_c_in_partial_fit_is_told():
+    model = small().partial_fit(X, y, classes=np.unique(y))
+    run, taken = model._optimizer._slices, []
+
+    def interrupt(*arguments):
+        run(*arguments)
+        taken.append(len(model.loss_curve_))
+        raise KeyboardInterrupt
+
+    model._optimizer._slices = interrupt
+    with pytest.warns(UserWarning, match="Training interrupted by user."):
+        model.partial_fit(X, y)
+    assert len(taken) == 1
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_a_warning_that_is_an_error_leaves_the_model(solver):
+    model = small(solver=solver, max_iter=2)
+    with pytest.raises(ConvergenceWarning):
+        model.fit(X, y)
+    assert model.n_iter_ == 2
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
 @pytest.mark.parametrize("weights", [None, np.linspace(0.1, 2, 30)])
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_metrics_are_scikit_learns(outputs, weights):

@@ -188,3 +188,11 @@ def test_garbage_is_collected_again_after_compiling_as_after_failing_to(was_on):
         assert gc.isenabled() == was_on
     finally:
         gc.enable()
+
+
+def test_a_compiler_that_is_turned_off_is_named():
+    command = [sys.executable, "-c", "import fastnn.kernels.loops"]
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    result = subprocess.run(command, env=environment, text=True, capture_output=True, check=False)
+    assert result.returncode == 1
+    assert "ImportError: fastnn is compiled by Numba, which NUMBA_DISABLE_JIT=1 forbids" in result.stderr

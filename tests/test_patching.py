@@ -189,8 +189,27 @@ def test_an_unfitted_model_is_converted_too():
 
 
 def test_the_other_class_is_refused():
-    with pytest.raises(TypeError, match="needs scikit-learn's MLPClassifier, got MLPRegressor"):
+    with pytest.raises(TypeError, match=r"needs a sklearn\.neural_network\.MLPClassifier; got one of"):
         fastnn.MLPClassifier.from_sklearn(OriginalRegressor())
+
+
+def test_what_scikit_learn_has_no_parameter_for_is_named():
+    mine = fastnn.MLPClassifier(class_weight="balanced", max_time=9.0, n_threads=1, dtype="float32")
+    with pytest.warns(UserWarning, match=r"has no class_weight='balanced', max_time=9.0: its next fit"):
+        mine.to_sklearn()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_subclass_with_a_constructor_of_its_own_is_converted():
+    class Small(fastnn.MLPClassifier):
+        def __init__(self, units=5):
+            super().__init__((units,), max_iter=9, random_state=0)
+            self.units = units
+
+    mine = Small(7).fit(X, y)
+    theirs = mine.to_sklearn()
+    assert theirs.hidden_layer_sizes == (7,)
+    np.testing.assert_allclose(theirs.predict_proba(X), mine.predict_proba(X), rtol=1e-9)
 
 
 def test_a_batch_size_that_scikit_learn_does_not_know_is_refused():

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from operator import is_
 from typing import Any, Self
@@ -14,6 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastnn.architecture import Architecture
+from fastnn.checks import check_seed
 from fastnn.estimators import _lbfgs, _stochastic
 from fastnn.estimators._callbacks import CallbackSupportMixin, FitHooks, with_callbacks
 from fastnn.estimators._convert import from_sklearn, to_sklearn
@@ -22,7 +26,7 @@ from fastnn.estimators._validation import Rows, check_rows, check_validation_set
 from fastnn.network import Network
 
 # Attributes that are rebuilt on loading, or that belong to one run only; they stay out of pickles.
-_NOT_SAVED = ("_network", "_views", "_random_state", "_optimizer", "_validation")
+_NOT_SAVED = ("_network", "_views", "_random_state", "_optimizer", "_partial_fit_lock")
 
 
 class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
@@ -65,28 +69,41 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         self._validate_params()
         hooks = FitHooks.start(self, X, y, sample_weight)
         draft = self._draft()
-        draft._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), hooks)
+        warn = draft._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), hooks)
         self.__dict__ = draft.__dict__
         if hooks is not None:
             hooks.finish()
+        # At last: where warnings are errors, the model is there all the same.
+        warn()
         return self
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, validation: Any, hooks: FitHooks | None) -> None:
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, validation: Any, hooks: FitHooks | None
+    ) -> Callable[[], Any]:
         fresh = not (self.warm_start and self.__sklearn_is_fitted__())
         self.__dict__.pop("_optimizer", None)
         network = None if fresh else self._fitted_network()
         dtype = self._float_types() if network is None else network.dtype
         rows = self._check_training_set(X, y, sample_weight, dtype=dtype, reset=fresh)
         held_out = check_validation_set(self, validation, rows.X.dtype)
-        self._random_state = check_random_state(self.random_state)
+        self._random_state = check_seed("random_state", check_random_state(self.random_state))
         network = self._initialize(rows) if network is None else self._restart(network)
         solve = _lbfgs.train if self.solver == "lbfgs" else _stochastic.train
-        self._adopt(solve(self, rows, held_out, network, hooks))
+        network, warn = solve(self, rows, held_out, network, hooks)
+        self._adopt(network)
+        return warn
+
+    @property
+    def _turn(self) -> Any:
+        """Of calls of `partial_fit`, which train one network in place, one at a time."""
+        return self.__dict__.setdefault("_partial_fit_lock", threading.RLock())
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
         """One pass over the given rows; the network, the optimizer and the history live on."""
         if self.early_stopping:
-            raise ValueError("partial_fit does not support early_stopping=True")
+            raise ValueError(
+                "partial_fit does not support early_stopping=True: set_params(early_stopping=False) first."
+            )
         draft = self._draft()
         fresh = not self.__sklearn_is_fitted__()
         network = None if fresh else draft._fitted_network()
@@ -97,9 +114,11 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
             network = draft._initialize(rows)
         elif network is not self.__dict__.get("_network"):
             draft.__dict__.pop("_optimizer", None)  # it belongs to other parameters
-        _stochastic.train_once(draft, rows, network)
+        status = _stochastic.train_once(draft, rows, network)
         draft._adopt(network)
         self.__dict__ = draft.__dict__
+        if status == "interrupted":
+            warnings.warn(_stochastic.INTERRUPTED, stacklevel=3)
         return self
 
     def _reseeded(self) -> Any:
@@ -108,7 +127,7 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         if type(self.random_state) is int and last is not None:
             last.seed(self.random_state)
             return last
-        return check_random_state(self.random_state)
+        return check_seed("random_state", check_random_state(self.random_state))
 
     @classmethod
     def _get_param_names(cls) -> list[str]:
@@ -156,6 +175,7 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         if self.__dict__.get("_network") is network and self._shows_network():
             return
         self._network = network
+        self._fitted_architecture = network.architecture
         self.coefs_ = list(network.weights)
         self.intercepts_ = list(network.biases)
         self._views = (*self.coefs_, *self.intercepts_)
@@ -174,7 +194,10 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         weights = [np.asarray(weight) for weight in self.coefs_]
         dtype = np.float32 if all(weight.dtype == np.float32 for weight in weights) else np.float64
         sizes = (weights[0].shape[0], *(weight.shape[1] for weight in weights))
-        return Network.from_arrays(self._architecture(sizes), weights, self.intercepts_, dtype=dtype)
+        # A model of scikit-learn's, or one pickled by an early version, is what its parameters say.
+        fitted_as = self.__dict__.get("_fitted_architecture") or self._architecture(sizes)
+        architecture = replace(fitted_as, layer_sizes=sizes)
+        return Network.from_arrays(architecture, weights, self.intercepts_, dtype=dtype)
 
     def _snapshot(self, network: Network, losses: list[float]) -> dict[str, Any]:
         """The fitted attributes of a model that stops here, for callbacks that want to predict with it."""
@@ -248,7 +271,7 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         state = {name: value for name, value in super().__getstate__().items() if name not in _NOT_SAVED}
         process = self.__dict__.get("_optimizer")
         if process is not None and self.__dict__.get("_online"):
-            state["_optimizer_state"] = process.saved()
+            state["_optimizer_state"] = process.state.saved()
         return state
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:

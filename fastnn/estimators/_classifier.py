@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.base import ClassifierMixin
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
@@ -162,14 +163,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 "class_weight='balanced' needs all rows at once and does not work with partial_fit;"
                 " pass a dict of weights instead."
             )
-        draft = self
-        if classes is not None or "classes_" not in self.__dict__:
-            draft = self._draft()
-            if _check_partial_fit_first_call(draft, classes):
-                multilabel = type_of_target(y).startswith("multilabel")
-                draft._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
-        draft._partial_fit(X, y, sample_weight)
-        self.__dict__ = draft.__dict__
+        with self._turn:
+            draft = self
+            if classes is not None or "classes_" not in self.__dict__:
+                draft = self._draft()
+                if _check_partial_fit_first_call(draft, classes):
+                    multilabel = type_of_target(y).startswith("multilabel")
+                    draft._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
+            draft._partial_fit(X, y, sample_weight)
+            self.__dict__ = draft.__dict__
         return self
 
     def predict(self, X: Any) -> Any:
@@ -192,9 +194,15 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return np.log(probabilities, out=probabilities)
 
     def decision_function(self, X: Any) -> Any:
-        """Logits: (n_samples,) for two classes, otherwise (n_samples, n_classes)."""
+        """Logits, (n_samples,) for two classes; otherwise (n_samples, n_classes): for several labels a row a
+        logit each, for one class of several the logarithm of its probability.
+        """
         logits = self._outputs(X, logits=True)
-        return logits.ravel() if self.n_outputs_ == 1 else logits
+        if self.n_outputs_ == 1:
+            return logits.ravel()
+        # Softmax leaves a constant of each row open. With this one a column can be compared from row to row,
+        # as calibration of one class against the rest does.
+        return log_softmax(logits, axis=1) if self.out_activation_ == "softmax" else logits
 
     def _check_training_set(
         self, X: Any, y: Any, sample_weight: Any, *, dtype: Any, reset: bool, incremental: bool = False
@@ -212,6 +220,12 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         y = self._encode(y, X.dtype)
         if self.class_weight is not None:
             weights = balance(self, y, weights, X.dtype)
+            # One batch of an online learner may hold nothing that counts.
+            if not incremental and not weights.any():
+                raise ValueError(
+                    "class_weight and sample_weight together must leave a row with a weight above 0;"
+                    f" got class_weight={self.class_weight!r}."
+                )
         return Rows(in_engine_form(X), y, weights)
 
     def _quick_targets(self, X: Any, y: Any) -> Any:

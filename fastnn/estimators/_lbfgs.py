@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklearn.utils.optimize import _check_optimize_result
 from threadpoolctl import ThreadpoolController
 
 from fastnn.estimators._metrics import mean_loss
-from fastnn.estimators._stochastic import raise_if_not_finite
+from fastnn.estimators._stochastic import INTERRUPTED, raise_if_not_finite
 from fastnn.estimators._validation import Rows
 from fastnn.network import Gradient, Network
 
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 
 def train(
     model: BaseMLP, rows: Rows, held_out: Rows | None, network: Network, hooks: FitHooks | None
-) -> Network:
-    """Minimise the loss over all rows in double precision; the result has the precision of the data."""
+) -> tuple[Network, Callable[[], Any]]:
+    """Minimise the loss over all rows in double precision; the result has the precision of the data.
+
+    Returns the network, and what warns the user of an end too early.
+    """
     if model.early_stopping:
         message = "early_stopping has no effect with solver='lbfgs'; use 'sgd' or 'adam' to stop early."
         warnings.warn(message, stacklevel=2)
@@ -57,11 +61,10 @@ def train(
     model.n_iter_ = len(progress.losses)
     model.loss_ = progress.losses[-1] if progress.losses else problem.loss
     if stopped:
-        _warn(model, progress.reason)
-    else:
-        model.loss_ = result.fun
-        model.n_iter_ = _check_optimize_result("lbfgs", result, model.max_iter)
-    return problem.network_as(network.dtype)
+        return problem.network_as(network.dtype), partial(_warn, model, progress.reason)
+    model.loss_, model.n_iter_ = result.fun, min(result.nit, model.max_iter)
+    warn = partial(_check_optimize_result, "lbfgs", result, model.max_iter)
+    return problem.network_as(network.dtype), warn
 
 
 class Problem:
@@ -168,11 +171,11 @@ def _options(model: BaseMLP) -> dict[str, Any]:
 
 def _warn(model: BaseMLP, reason: str | None) -> None:
     if reason == "interrupted":
-        warnings.warn("Training interrupted by user.", stacklevel=3)
+        warnings.warn(INTERRUPTED, stacklevel=3)
     elif reason == "max_time":
         message = f"lbfgs failed to converge within max_time={model.max_time} s ({model.n_iter_} iterations)."
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
 
-def _joined(weights: list[Any], biases: list[Any]) -> Any:
+def _joined(weights: Sequence[Any], biases: Sequence[Any]) -> Any:
     return np.concatenate([part.ravel() for part in (*weights, *biases)])

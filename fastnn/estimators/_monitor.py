@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from sklearn.metrics import check_scoring
+from sklearn.utils._param_validation import InvalidParameterError
 
 from fastnn.estimators._metrics import mean_loss
 from fastnn.estimators._process import Process
@@ -83,7 +84,13 @@ class Monitor:
         metric = self._model.early_stopping_metric
         if metric in ("score", "loss"):
             return None
-        return check_scoring(self._model, scoring=metric)
+        try:
+            return check_scoring(self._model, scoring=metric)
+        except ValueError as error:
+            raise InvalidParameterError(
+                "early_stopping_metric must be 'score', 'loss', a callable or one of"
+                f" sklearn.metrics.get_scorer_names(); got {metric!r}."
+            ) from error
 
     def _view(self, network: Network) -> BaseMLP:
         """The model as it would be if training stopped now, for scorers; their X has no feature names."""

@@ -120,7 +120,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         if not self.__sklearn_is_fitted__():
             self._validate_params()
-        return self._partial_fit(X, y, sample_weight)
+        with self._turn:
+            return self._partial_fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> Any:
         """Predicted values, (n_samples,) for one output and (n_samples, n_outputs) for several."""

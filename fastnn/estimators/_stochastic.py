@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from fastnn.estimators._base import BaseMLP
     from fastnn.estimators._callbacks import FitHooks
 
+INTERRUPTED = "Training interrupted by user."
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
     " preprocessed."
@@ -28,8 +31,11 @@ NOT_FINITE = (
 
 def train(
     model: BaseMLP, rows: Rows, held_out: Rows | None, network: Network, hooks: FitHooks | None
-) -> Network:
-    """Train until `max_iter`, convergence, `max_time` or Ctrl-C, and describe it in the attributes."""
+) -> tuple[Network, Callable[[], Any]]:
+    """Train until `max_iter`, convergence, `max_time` or Ctrl-C, and describe it in the attributes.
+
+    Returns the network, and what warns the user of an end too early.
+    """
     if model.early_stopping and held_out is None:
         rows, held_out = _split(model, rows)
     process = Process(model, network)
@@ -51,12 +57,14 @@ def train(
     raise_if_not_finite(network)
     model._online = False
     _record(model, process, epochs)
-    _warn(model, status)
-    return network
+    return network, partial(_warn, model, status)
 
 
-def train_once(model: BaseMLP, rows: Rows, network: Network) -> None:
-    """One epoch for `partial_fit`. If it diverges the parameters are put back and the moments forgotten."""
+def train_once(model: BaseMLP, rows: Rows, network: Network) -> str:
+    """One epoch for `partial_fit`. If it diverges the parameters are put back and the moments forgotten.
+
+    Returns why it ended.
+    """
     process: Process | None = model.__dict__.get("_optimizer")
     if process is None:
         process = Process(model, network)
@@ -74,13 +82,14 @@ def train_once(model: BaseMLP, rows: Rows, network: Network) -> None:
         raise ValueError(NOT_FINITE)
     model._online = True
     _record(model, process, epochs)
+    return status
 
 
 def resume(model: BaseMLP, network: Network, saved: dict[str, Any]) -> Process:
     """The trainer of an unpickled model, with its moments, counters and rate."""
     model._random_state = model._reseeded()
     process = Process(model, network)
-    process.restore(saved)
+    process.state.restore(saved)
     process.history.loss = model.loss_curve_
     return process
 
@@ -92,6 +101,8 @@ def raise_if_not_finite(network: Network) -> None:
 
 def _split(model: BaseMLP, rows: Rows) -> tuple[Rows, Rows]:
     """Hold out `validation_fraction` of the rows, drawn as scikit-learn draws it."""
+    if model.validation_fraction == 0:
+        raise ValueError("validation_fraction must be above 0 with early_stopping=True; got 0.")
     stratify = None
     if is_classifier(model) and model.n_outputs_ == 1:
         # The strings that scikit-learn would make of two dimensions, row by row: 0.3 s for 100,000.
@@ -132,6 +143,6 @@ def _warn(model: BaseMLP, status: str) -> None:
     }
     if status in reached:
         message = f"Stochastic Optimizer: {reached[status]} the optimization hasn't converged yet."
-        warnings.warn(message, ConvergenceWarning, stacklevel=2)
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
     elif status == "interrupted":
-        warnings.warn("Training interrupted by user.", stacklevel=2)
+        warnings.warn(INTERRUPTED, stacklevel=3)

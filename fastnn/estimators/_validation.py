@@ -112,12 +112,16 @@ def check_validation_set(model: Any, given: tuple[Any, Any, Any], dtype: Any) ->
         X = validate_data(model, X, accept_sparse="csr", dtype=dtype, order="C", reset=False)
     except ValueError as error:
         raise ValueError(f"X_val does not fit the training data: {error}") from error
-    check_consistent_length(X, y)
     try:
+        check_consistent_length(X, y)
         y = model._encode_known(y, dtype)
     except ValueError as error:
         raise ValueError(f"y_val does not fit the training data: {error}") from error
-    return Rows(in_engine_form(X), y, check_weights(weight, X, "sample_weight_val"))
+    try:
+        weight = check_weights(weight, X, "sample_weight_val")
+    except ValueError as error:
+        raise ValueError(f"sample_weight_val does not fit X_val: {error}") from error
+    return Rows(in_engine_form(X), y, weight)
 
 
 def clip_batch_size(requested: int | str, n: int) -> int:

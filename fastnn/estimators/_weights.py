@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +36,9 @@ def _from_dict(class_weight: dict[Any, float], classes: Any) -> Any:
     unknown = [label for label in class_weight if label not in known]
     if unknown:
         raise ValueError(f"class_weight names the classes {unknown}, but y has only {known}.")
-    weights = np.array([class_weight.get(label, 1.0) for label in known], dtype=np.float64)
-    if not np.isfinite(weights).all() or (weights < 0).any():
+    values = [class_weight.get(label, 1.0) for label in known]
+    if not all(isinstance(value, Real) and np.isfinite(value) and value >= 0 for value in values):
         raise ValueError(f"class_weight must hold finite numbers of 0 or more, got {class_weight!r}.")
-    return weights
+    if not any(values):
+        raise ValueError(f"class_weight must give one class a weight above 0, got {class_weight!r}.")
+    return np.array(values, dtype=np.float64)

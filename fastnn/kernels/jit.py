@@ -12,7 +12,7 @@ import os
 import llvmlite.binding as llvm
 import numba
 from numba import types
-from numba.core import typed_passes, untyped_passes
+from numba.core import config, typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.compiler_lock import global_compiler_lock
@@ -23,6 +23,9 @@ from fastnn.kernels.arguments import fits, formal_of, precision
 from fastnn.kernels.cache import FunctionCache
 from fastnn.kernels.resolution import RememberingContext
 from fastnn.kernels.simd import VECTOR_BITS
+
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    raise ImportError("fastnn is compiled by Numba, which NUMBA_DISABLE_JIT=1 forbids: unset that variable.")
 
 # Not `fastmath=True`: with nnan and ninf, isnan() is always false. This set was as fast.
 FAST = frozenset({"contract", "reassoc", "nsz", "arcp", "afn"})
