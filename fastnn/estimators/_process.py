@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import kernels
-from fastnn.checks import check_number
 from fastnn.estimators._validation import Rows, clip_batch_size
 from fastnn.network import Network
 from fastnn.optimizers import SGD, Adam
@@ -30,9 +29,8 @@ class Process(Trainer):
         names = kernels.state
         self.batch_size = clip_batch_size(model.batch_size, n_rows)
         self.shuffle, self.alpha, self.n_threads = model.shuffle, model.alpha, model.n_threads
-        check_number("alpha", self.alpha, 0, np.inf)
         self.random_state = model._random_state
-        self.state.reals[names.TOL] = check_number("tol", model.tol, 0, np.inf)
+        self.state.reals[names.TOL] = model.tol
         self.state.ints[names.PATIENCE] = min(model.n_iter_no_change, sys.maxsize)
 
     def go_on(self, model: BaseMLP) -> None:
