@@ -5,12 +5,10 @@ derivatives, the sum of a vector, and the quotient by a root of Adam.
 import operator
 
 from llvmlite import ir
-from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
-from fastnn.kernels import simd
-from fastnn.kernels.simd import Block, Emitter
+from fastnn.kernels.simd import Block, Emitter, uses_avx512
 
 
 def of_blocks(*kinds):
@@ -114,20 +112,11 @@ ONE_FOR_ZERO_AND_INFINITY = 10 << 4 * 2 | 10 << 4 * 4 | 10 << 4 * 5
 
 def estimated_inverse_root(emit, x):
     """AVX-512's estimate of 1 / sqrt(x) with 14 bits, for a vector of numbers >= 0; for 0 and infinity, 1."""
-    bits, lanes = emit.block.dtype.bitwidth, emit.block.lanes
-    kind, integer, number = {32: "ps", 64: "pd"}[bits], ir.IntType(bits), ir.IntType(32)
-    integers, mask = ir.VectorType(integer, lanes), ir.IntType(max(8, lanes))
+    bits, lanes, number = emit.block.dtype.bitwidth, emit.block.lanes, ir.IntType(32)
+    integers, mask = ir.VectorType(ir.IntType(bits), lanes), ir.IntType(max(8, lanes))
     table = ir.Constant(integers, [ONE_FOR_ZERO_AND_INFINITY] * lanes)
-
-    def call(name, *arguments):
-        function_type = ir.FunctionType(emit.vector, [argument.type for argument in arguments])
-        function = cgutils.get_or_insert_function(
-            emit.builder.module, function_type, f"llvm.x86.avx512.{name}.{kind}.512"
-        )
-        return emit.builder.call(function, arguments)
-
-    estimate = call("rsqrt14", x, ir.Constant(emit.vector, ir.Undefined), mask(-1))
-    return call("mask.fixupimm", estimate, estimate, table, number(0), mask(-1), number(4))
+    estimate = emit.of_avx512("rsqrt14", x, ir.Constant(emit.vector, ir.Undefined), mask(-1))
+    return emit.of_avx512("mask.fixupimm", estimate, estimate, table, number(0), mask(-1), number(4))
 
 
 def over_estimated_root(emit, x, scale, y, epsilon):
@@ -168,11 +157,10 @@ def over_root(typing, x, scale, y, epsilon):
     shorter vectors gain nothing (benchmarks/micro/dense.py; docs/engine.md).
     """
     block = of_blocks(x, scale, y, epsilon)
-    estimates = simd.VECTOR_BITS == 512 and simd.cpu_has("avx512f")
 
     def divide(emit, x, scale, y, epsilon):
         builder = emit.builder
         return builder.fmul(scale, builder.fdiv(x, builder.fadd(emit.call("sqrt", y), epsilon)))
 
-    quotient = vector_by_vector(over_estimated_root if estimates else divide)
+    quotient = vector_by_vector(over_estimated_root if uses_avx512() else divide)
     return block and (block(x, scale, y, epsilon), quotient)

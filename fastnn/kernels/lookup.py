@@ -10,11 +10,11 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastnn.kernels import elementary, simd
+from fastnn.kernels import elementary
 from fastnn.kernels.jit import kernel
-from fastnn.kernels.simd import Block, Emitter, lanes_of
+from fastnn.kernels.simd import Block, Emitter, lanes_of, uses_avx512
 
-LOOKS_UP, BOTH = simd.VECTOR_BITS == 512 and simd.cpu_has("avx512f"), (types.float32, types.float64)
+LOOKS_UP, BOTH = uses_avx512(), (types.float32, types.float64)
 
 # e^x below the first is 0, above the second infinity.
 LEAST, MOST = {np.float32: -110.0, np.float64: -750.0}, {np.float32: 90.0, np.float64: 711.0}
@@ -34,7 +34,6 @@ class Lookup(Emitter):
     def __init__(self, context, builder, dtype):
         super().__init__(context, builder, Block(dtype, 1, 1, lanes_of(dtype)))
         self.lanes, self.real = self.block.lanes, np.float32 if dtype == types.float32 else np.float64
-        self.suffix = "ps.512" if dtype == types.float32 else "pd.512"
         self.integers = ir.VectorType(ir.IntType(dtype.bitwidth), self.lanes)
 
     def constant(self, number):
@@ -83,11 +82,6 @@ class Lookup(Emitter):
         pointer = self.builder.bitcast(pointer, self.vector.as_pointer())
         align = ir.Constant(ir.IntType(32), self.bytes)
         self.masked("store", ir.VoidType(), x, pointer, align, self.first_lanes(count))
-
-    def of_avx512(self, name, *arguments):
-        kind = ir.FunctionType(self.vector, [argument.type for argument in arguments])
-        name = f"llvm.x86.avx512.{name}.{self.suffix}"
-        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
 
     def chosen(self, table, index):
         """table[index mod its length] for each lane."""

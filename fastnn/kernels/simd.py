@@ -33,6 +33,11 @@ PANEL_VECTORS = 2
 SQUARE = 0  # as `rows` of a block: as many rows as lanes
 
 
+def uses_avx512():
+    """Whether vectors are those of AVX-512, which has instructions of its own for them."""
+    return VECTOR_BITS == 512 and cpu_has("avx512f")
+
+
 class Block(types.Type):
     """rows x columns vectors; the register tile of a kernel."""
 
@@ -124,6 +129,12 @@ class Emitter:
         name = f"llvm.{name}.v{self.block.lanes}f{self.block.dtype.bitwidth}"
         kind = ir.FunctionType(self.vector, [self.vector] * len(vectors))
         return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), vectors)
+
+    def of_avx512(self, name, *arguments):
+        """An instruction of AVX-512 that gives a vector, by LLVM's name; only where it `uses_avx512`."""
+        name = f"llvm.x86.avx512.{name}.{'ps' if self.bytes == 4 else 'pd'}.512"
+        kind = ir.FunctionType(self.vector, [argument.type for argument in arguments])
+        return self.builder.call(cgutils.get_or_insert_function(self.builder.module, kind, name), arguments)
 
 
 @intrinsic
