@@ -60,11 +60,7 @@ def block_larger(typing, left, right):
 @intrinsic
 def block_one(typing, block):
     """1 in every lane of a block of this shape."""
-
-    def one(emit, x):
-        return ir.Constant(emit.vector, [1.0] * emit.block.lanes)
-
-    return of_blocks(block) and (block(block), vector_by_vector(one))
+    return of_blocks(block) and (block(block), vector_by_vector(lambda emit, x: emit.constant(1.0)))
 
 
 @intrinsic
@@ -77,13 +73,17 @@ def block_where_equal(typing, left, right, yes, no):
     return of_blocks(left, right, yes, no) and (left(left, right, yes, no), vector_by_vector(choose))
 
 
+def less_product(emit, limit, left, right):
+    """limit - left right."""
+    return emit.multiply_add(emit.builder.fsub(emit.constant(-0.0), left), right, limit)
+
+
 @intrinsic
 def block_times_less_square(typing, block, top, a):
     """block (top - a^2)."""
 
     def multiply(emit, x, top, a):
-        negative = emit.builder.fsub(ir.Constant(emit.vector, [-0.0] * emit.block.lanes), a)
-        return emit.builder.fmul(x, emit.multiply_add(negative, a, top))
+        return emit.builder.fmul(x, less_product(emit, top, a, a))
 
     return of_blocks(block, top, a) and (block(block, top, a), vector_by_vector(multiply))
 
@@ -112,9 +112,8 @@ ONE_FOR_ZERO_AND_INFINITY = 10 << 4 * 2 | 10 << 4 * 4 | 10 << 4 * 5
 
 def estimated_inverse_root(emit, x):
     """AVX-512's estimate of 1 / sqrt(x) with 14 bits, for a vector of numbers >= 0; for 0 and infinity, 1."""
-    bits, lanes, number = emit.block.dtype.bitwidth, emit.block.lanes, ir.IntType(32)
-    integers, mask = ir.VectorType(ir.IntType(bits), lanes), ir.IntType(max(8, lanes))
-    table = ir.Constant(integers, [ONE_FOR_ZERO_AND_INFINITY] * lanes)
+    mask, number = ir.IntType(max(8, emit.block.lanes)), ir.IntType(32)
+    table = emit.constant(ONE_FOR_ZERO_AND_INFINITY)
     estimate = emit.of_avx512("rsqrt14", x, ir.Constant(emit.vector, ir.Undefined), mask(-1))
     return emit.of_avx512("mask.fixupimm", estimate, estimate, table, number(0), mask(-1), number(4))
 
@@ -127,21 +126,14 @@ def over_estimated_root(emit, x, scale, y, epsilon):
     `scale` and `epsilon` are once for all vectors.
     """
     builder, double = emit.builder, emit.block.dtype.bitwidth == 64
-
-    def number(value):
-        return ir.Constant(emit.vector, [value] * emit.block.lanes)
-
-    def less_product(limit, left, right):
-        return emit.multiply_add(builder.fsub(number(-0.0), left), right, limit)
-
     # With the estimates of 0 and infinity themselves, infinity and 0, the root would be nan; with 1 it is y.
     inverse = estimated_inverse_root(emit, y)
     root = builder.fmul(y, inverse)
     if double:
-        step = less_product(number(3.0), root, inverse)
+        step = less_product(emit, emit.constant(3.0), root, inverse)
         inverse, root = builder.fmul(inverse, step), builder.fmul(root, step)
-    step = less_product(number(12.0 if double else 3.0), root, inverse)
-    times = number(16.0 if double else 2.0)
+    step = less_product(emit, emit.constant(12.0 if double else 3.0), root, inverse)
+    times = emit.constant(16.0 if double else 2.0)
     divisor = emit.multiply_add(root, step, builder.fmul(times, epsilon))
     return builder.fmul(builder.fmul(times, scale), builder.fdiv(x, divisor))
 

@@ -34,12 +34,6 @@ class Lookup(Emitter):
     def __init__(self, context, builder, dtype):
         super().__init__(context, builder, Block(dtype, 1, 1, lanes_of(dtype)))
         self.lanes, self.real = self.block.lanes, np.float32 if dtype == types.float32 else np.float64
-        self.integers = ir.VectorType(ir.IntType(dtype.bitwidth), self.lanes)
-
-    def constant(self, number):
-        """The same real number, or the same integer, in each lane."""
-        kind = self.vector if isinstance(number, float) else self.integers
-        return ir.Constant(kind, [self.real(number).item() if kind is self.vector else number] * self.lanes)
 
     def bits(self, x):
         return self.builder.bitcast(x, self.integers)

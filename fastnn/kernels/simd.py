@@ -75,10 +75,16 @@ class Emitter:
     def __init__(self, context, builder, block):
         self.context, self.builder, self.block = context, builder, block
         self.vector = ir.VectorType(context.get_value_type(block.dtype), block.lanes)
+        self.integers = ir.VectorType(ir.IntType(block.dtype.bitwidth), block.lanes)
         self.bytes = block.dtype.bitwidth // 8
 
     def empty(self):
         return ir.Constant(self.context.get_value_type(self.block), ir.Undefined)
+
+    def constant(self, number):
+        """The same real number, a float, or the same integer in all lanes."""
+        kind = self.vector if isinstance(number, float) else self.integers
+        return ir.Constant(kind, [number] * self.block.lanes)
 
     def pointer(self, array_type, array, at, offset=0):
         data = self.context.make_array(array_type)(self.context, self.builder, array).data
@@ -256,11 +262,10 @@ def block_mask(typing, block):
 
     def generate(context, builder, sig, args):
         emit = Emitter(context, builder, block)
-        integers = ir.VectorType(ir.IntType(block.dtype.bitwidth), block.lanes)
-        terms = [builder.bitcast(emit.get(args[0], row), integers) for row in range(block.rows)]
+        terms = [builder.bitcast(emit.get(args[0], row), emit.integers) for row in range(block.rows)]
         while len(terms) > 1:
             terms = [builder.or_(a, b) for a, b in zip(terms[::2], terms[1::2], strict=True)]
-        bits = builder.icmp_unsigned("!=", terms[0], ir.Constant(integers, None))
+        bits = builder.icmp_unsigned("!=", terms[0], emit.constant(0))
         return builder.zext(builder.bitcast(bits, ir.IntType(block.lanes)), ir.IntType(64))
 
     return types.int64(block), generate
