@@ -50,11 +50,7 @@ extend(operator.truediv, lambda emit, x, y: emit.builder.fdiv(x, y), 2)
 @intrinsic
 def block_larger(typing, left, right):
     """The larger of two numbers; the right one if either is nan. One instruction, np.maximum takes four."""
-
-    def choose(emit, x, y):
-        return emit.builder.select(emit.builder.fcmp_ordered(">", x, y), x, y)
-
-    return of_blocks(left, right) and (left(left, right), vector_by_vector(choose))
+    return of_blocks(left, right) and (left(left, right), vector_by_vector(Emitter.larger))
 
 
 @intrinsic

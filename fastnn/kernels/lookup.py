@@ -41,11 +41,6 @@ class Lookup(Emitter):
     def from_bits(self, bits):
         return self.builder.bitcast(bits, self.vector)
 
-    def at_least(self, limit, x):
-        """The larger of a number and x, lane by lane; nan stays."""
-        limit = self.constant(limit)
-        return self.builder.select(self.builder.fcmp_ordered(">", limit, x), limit, x)
-
     def at_most(self, limit, x):
         """The smaller of a number and x, lane by lane; nan stays."""
         limit = self.constant(limit)
@@ -120,7 +115,7 @@ def exp_of_limited(emit, x):
     r is what is left of x (Tang, 1989).
     """
     builder, size, real = emit.builder, 2 * emit.lanes, emit.real
-    x = emit.at_least(LEAST[real], x)
+    x = emit.larger(emit.constant(LEAST[real]), x)  # nan stays
     # Added, it leaves no digits but those of k, and the last of them in the lowest bits.
     magic = 1.5 * 2.0 ** np.finfo(real).nmant / size
     shifted = emit.multiply_add(x, emit.constant(1 / math.log(2)), emit.constant(magic))

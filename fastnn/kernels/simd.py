@@ -130,6 +130,10 @@ class Emitter:
         # llvm.fmuladd, not llvm.fma: where the CPU has no fused instruction the latter is a library call.
         return self.call("fmuladd", left, right, addend)
 
+    def larger(self, left, right):
+        """The larger of two numbers, lane by lane; the right one if either is nan."""
+        return self.builder.select(self.builder.fcmp_ordered(">", left, right), left, right)
+
     def call(self, name, *vectors):
         """LLVM's function llvm.<name> of vectors."""
         name = f"llvm.{name}.v{self.block.lanes}f{self.block.dtype.bitwidth}"
