@@ -34,6 +34,7 @@ class Lookup(Emitter):
     def __init__(self, context, builder, dtype):
         super().__init__(context, builder, Block(dtype, 1, 1, lanes_of(dtype)))
         self.lanes, self.real = self.block.lanes, np.float32 if dtype == types.float32 else np.float64
+        self.sign_bit = self.constant(-(2 ** (dtype.bitwidth - 1)))
 
     def bits(self, x):
         return self.builder.bitcast(x, self.integers)
@@ -141,8 +142,7 @@ def exp_of_vector(emit, x):
 def logistic_of_vector(emit, x):
     """1 / (1 + e^-x), as e^x / (1 + e^x) below 0."""
     builder, one = emit.builder, emit.constant(1.0)
-    sign = emit.constant(-(2 ** (emit.block.dtype.bitwidth - 1)))
-    e = exp_of_limited(emit, emit.from_bits(builder.or_(emit.bits(x), sign)))
+    e = exp_of_limited(emit, emit.from_bits(builder.or_(emit.bits(x), emit.sign_bit)))
     is_negative = builder.icmp_signed("<", emit.bits(x), emit.constant(0))
     return builder.fdiv(builder.select(is_negative, e, one), builder.fadd(one, e))
 
@@ -172,7 +172,7 @@ def tanh_of_vector(emit, x):
     """tanh of float32 by polynomials on pieces of its range."""
     builder = emit.builder
     turn, middles, coefficients = tanh_pieces()
-    sign = builder.and_(emit.bits(x), emit.constant(-(2**31)))
+    sign = builder.and_(emit.bits(x), emit.sign_bit)
     size = emit.at_most(TANH_END, emit.from_bits(builder.xor(emit.bits(x), sign)))
     moved = emit.bits(builder.fadd(size, emit.constant(TANH_START)))
     index = builder.lshr(moved, emit.constant(TANH_SHIFT))
