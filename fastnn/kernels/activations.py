@@ -53,9 +53,9 @@ def softmax_row(z, n_outputs):
     lookup.exp(z)
     for o in range(z.size):
         total += z[o]
-    total = real(1) / total
+    share = real(1) / total
     for o in range(z.size):
-        z[o] *= total
+        z[o] *= share
 
 
 @kernel

@@ -140,20 +140,21 @@ def make_multiply(forward):
     @kernel(embed=True)
     def multiply(parameters, strides, scratch, places, ends, sizes, panels, n_rows, picks):
         """`product` by (weights, bias) = parameters of (inputs, outputs) = sizes for panels[0] <= panel <
-        panels[1]; (source, target) = places are (at, width) each, (end, a_at) = ends of the last part. Back,
-        the last panel may have few of the tile's n_rows rows. The inputs are those that scratch.active lists
-        if it `picks`.
+        panels[1]; (source, target) = places are (at, width) each. (last_end, a_at) = ends: what becomes of
+        the sums after their last part, and where the a is whose derivative they are multiplied by; forward,
+        nothing reads it. Back, the last panel may have few of the tile's n_rows rows. The inputs are those
+        that scratch.active lists if it `picks`.
 
         A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn.
         """
         (weights, bias), (across, along), (inputs, outputs) = parameters, strides, sizes
-        (source, target), (how, a_at) = places, ends
+        (source, target), (last_end, a_at) = places, ends
         tile, rows, step = scratch.tile, panel_rows(scratch.tile), lanes(scratch.tile)
         length = part_length(inputs, step)
         x_copy, w_copy = scratch.copies[: length * rows], scratch.copies[length * rows :]
         for start in range(0, inputs, length):
             stop = min(inputs, start + length)
-            busy, end = scratch.active[start:stop], how if stop == inputs else PLAIN
+            busy, end = scratch.active[start:stop], last_end if stop == inputs else PLAIN
             for o in range(0, outputs, OUTPUT_PIECE):
                 b, n, count, by = bias[o:], stop - start, min(OUTPUT_PIECE, outputs - o), (across, along)
                 w = weights[o * across + start * along :]
