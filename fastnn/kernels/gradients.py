@@ -50,7 +50,9 @@ def chunk_gradient(model, chunk, scratch, gradient, origin, n_rows, fresh):
     weights = gradient[at + first * layer[LD] : at + last * layer[LD]]
     ld, width, stop = layer[LD], layer[X_WIDTH], min(last, layer[INPUTS])
     n_busy = stop - first
-    # Of fewer inputs than lanes, none is left out.
+    # Of fewer inputs than lanes, none is left out here: dense rows of so few have no masks, and sparse ones
+    # have to have their bits. Forward, where no bit depends on it, those of CSR are left out all the same: a
+    # step of 15-100-10, 12 inputs idle, 0.92 to 0.96 (in turn).
     may_pick = chunk[CHUNK_LAYER] == 0 and layer[INPUTS] >= lanes(tile)
     if may_pick:
         n_busy = find_busy(layer, scratch, (0, panels), first, stop)
