@@ -172,6 +172,26 @@ def test_a_finished_product_is_multiplied_by_a_derivative(kernel, end, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("end", [dense.TIMES_LOGISTIC_SLOPE, dense.TIMES_TANH_SLOPE])
+def test_a_derivative_keeps_its_digits_near_saturation(end, dtype):
+    # Where multiply and add are not fused, 1 - a^2 would have the error of a^2; and it must not matter which
+    # kernel takes a row.
+    rows, count, eps = panel_rows(dtype), 24, float(np.finfo(dtype).eps)
+    sums, x, bias = draw((count,), dtype), np.ones(rows, dtype), np.zeros(count, dtype)
+    a = 1 - eps * np.resize([0.5, 1, 2, 3, 5, 17, 100, 1234, 4097, 1 / eps], (count, rows))
+    a = (a * np.resize([1, -1], rows) if end == dense.TIMES_TANH_SLOPE else a).astype(dtype)
+    exact = sums[:, None] * SLOPES[end][0](a.astype(np.longdouble))
+    results = []
+    for kernel in (*BACK, dense.narrow_product_back):
+        z = np.full(count * rows, np.nan, dtype)
+        kernel(sums, (1, count), bias, x, z, a.ravel(), (count, 1), True, end)
+        results.append(z.reshape(count, rows)[:, : lanes(dtype)])
+    np.testing.assert_allclose(results[0], exact[:, : lanes(dtype)], rtol=2.5 * eps)
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_a_sum_that_is_nan_stays_nan_in_relu_and_is_0_where_relu_was(dtype):
     rows = panel_rows(dtype)
     weights, bias, x = np.full(8, np.nan, dtype), np.zeros(8, dtype), np.ones(rows, dtype)

@@ -16,7 +16,8 @@ from fastnn.kernels.arithmetic import (
     block_larger,
     block_one,
     block_sum,
-    block_times_less_square,
+    block_times_logistic_slope,
+    block_times_tanh_slope,
     block_where_equal,
     over_root,
 )
@@ -114,7 +115,8 @@ def combine(left, right, out):
     block_store(x * y, out, 6 * n, n)
     block_store(block_larger(x, y), out, 8 * n, n)
     block_store(block_where_equal(x, y, block_one(x), y), out, 10 * n, n)
-    block_store(block_times_less_square(x, y, x), out, 12 * n, n)
+    block_store(block_times_tanh_slope(x, y), out, 12 * n, n)
+    block_store(block_times_logistic_slope(x, y), out, 14 * n, n)
 
 
 @kernel(exact=True)
@@ -295,14 +297,15 @@ def test_arithmetic_is_that_of_numpy(dtype):
     n = 2 * lanes(dtype)
     left, right = draw(n, dtype), draw(n, dtype, 1)
     left[0], right[1], left[2], right[2], left[-1] = np.nan, np.nan, np.inf, 0, right[-1]
-    out = Guarded(np.zeros(7 * n, dtype), WRITTEN)
+    out = Guarded(np.zeros(8 * n, dtype), WRITTEN)
     combine(left, right, out.values)
     with np.errstate(invalid="ignore", divide="ignore"):
         expected = [left + right, left - right, left / right, left * right]
         larger = np.where(left > right, left, right)
         expected += [larger, np.where(left == right, 1, right)]
-        exact = left.astype(np.longdouble) * (right - left.astype(np.longdouble) ** 2)
-        size = np.abs(left) * (np.abs(right) + left**2)
+        a = right.astype(np.longdouble)
+        exact = np.concatenate([left * (1 - a**2), left * (a - a**2)])
+        size = np.concatenate([np.abs(left) * (1 + a**2), np.abs(left) * (np.abs(a) + a**2)])
     # Division may multiply by the reciprocal: a rounding more.
     eps = float(np.finfo(dtype).eps)
     np.testing.assert_allclose(out.values[: 6 * n], np.concatenate(expected), rtol=2 * eps)
@@ -444,6 +447,7 @@ OTHER_TESTS = [
                 ("test_a_finished_product_is_multiplied_by_a_derivative", f"product_back-{end}")
                 for end in (2, 3, 4)
             ),
+            *(("test_a_derivative_keeps_its_digits_near_saturation", end) for end in (3, 4)),
             ("test_product_of_few_rows_is_weighted_sum_plus_bias", 33),
             ("test_weight_gradient_is_the_sum_of_outer_products", 17),
             ("test_weight_gradient_by_dots_needs_no_strips_of_whole_vectors", 17),

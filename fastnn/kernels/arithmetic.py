@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
-from fastnn.kernels.simd import Block, Emitter, uses_avx512
+from fastnn.kernels.simd import Block, Emitter, fuses, uses_avx512
 
 
 def of_blocks(*kinds):
@@ -74,14 +74,37 @@ def less_product(emit, limit, left, right):
     return emit.multiply_add(emit.builder.fsub(emit.constant(-0.0), left), right, limit)
 
 
-@intrinsic
-def block_times_less_square(typing, block, top, a):
-    """block (top - a^2)."""
+def tanh_slope(emit, a):
+    """1 - a^2, or (1 + a) (1 - a) where a^2 would be rounded: near 1 that error is all that would be left."""
+    one = emit.constant(1.0)
+    if fuses():
+        return less_product(emit, one, a, a)
+    return emit.product(emit.builder.fadd(one, a), emit.builder.fsub(one, a))
 
-    def multiply(emit, x, top, a):
-        return emit.builder.fmul(x, less_product(emit, top, a, a))
 
-    return of_blocks(block, top, a) and (block(block, top, a), vector_by_vector(multiply))
+def logistic_slope(emit, a):
+    """a - a^2, or a (1 - a) where a^2 would be rounded."""
+    if fuses():
+        return less_product(emit, a, a, a)
+    return emit.product(a, emit.builder.fsub(emit.constant(1.0), a))
+
+
+def make_times_slope(slope):
+    """The function of blocks that multiplies by a derivative."""
+
+    @intrinsic
+    def block_times_slope(typing, block, a):
+        """block f'(z), a = f(z)."""
+
+        def multiply(emit, x, a):
+            return emit.builder.fmul(x, slope(emit, a))
+
+        return of_blocks(block, a) and (block(block, a), vector_by_vector(multiply))
+
+    return block_times_slope
+
+
+block_times_tanh_slope, block_times_logistic_slope = map(make_times_slope, (tanh_slope, logistic_slope))
 
 
 @intrinsic

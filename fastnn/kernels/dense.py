@@ -7,8 +7,8 @@ vector of features each. Widths are padded (layout.py): there are no remainder l
 
 from fastnn.kernels.arithmetic import (
     block_larger,
-    block_one,
-    block_times_less_square,
+    block_times_logistic_slope,
+    block_times_tanh_slope,
     block_where_equal,
 )
 from fastnn.kernels.codes import LOGISTIC, RELU, TANH
@@ -121,9 +121,9 @@ def make_product(height, width, back=False, asks=False):
                 if end == TIMES_RELU_SLOPE:
                     block = block_where_equal(below, zero, zero, block)
                 elif end == TIMES_TANH_SLOPE:
-                    block = block_times_less_square(block, block_one(block), below)
+                    block = block_times_tanh_slope(block, below)
                 else:
-                    block = block_times_less_square(block, below, below)
+                    block = block_times_logistic_slope(block, below)
             elif end == RECTIFIED:
                 block = block_larger(zero, block)
             block_store(block, z, o * rows, rows)

@@ -38,6 +38,11 @@ def uses_avx512():
     return VECTOR_BITS == 512 and cpu_has("avx512f")
 
 
+def fuses():
+    """Whether the CPU multiplies and adds in one instruction, which rounds once."""
+    return cpu_has("fma") or cpu_has("avx512f")
+
+
 class Block(types.Type):
     """rows x columns vectors; the register tile of a kernel."""
 
@@ -129,6 +134,10 @@ class Emitter:
     def multiply_add(self, left, right, addend):
         # llvm.fmuladd, not llvm.fma: where the CPU has no fused instruction the latter is a library call.
         return self.call("fmuladd", left, right, addend)
+
+    def product(self, left, right):
+        """left * right as it stands: a kernel's flags let LLVM reorder factors, but not within a call."""
+        return self.multiply_add(left, right, self.constant(-0.0))
 
     def larger(self, left, right):
         """The larger of two numbers, lane by lane; the right one if either is nan."""
