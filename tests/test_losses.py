@@ -1,5 +1,7 @@
 """kernels/losses.py against NumPy: values, derivatives, weights, and lanes without a row."""
 
+import itertools
+
 import numpy as np
 import pytest
 import reference
@@ -53,11 +55,15 @@ def draw(rng, loss, output_activation, shape, dtype):
     return a, rng.normal(size=shape).astype(dtype)
 
 
-def run(loss, output_activation, a, y, weights):
-    """(loss, delta (K, R)) by the kernel. delta starts as nan, and what lies after it must survive."""
+def run(loss, output_activation, a, y, weights, beyond=(1e30, -1)):
+    """(loss, delta (K, R)) by the kernel. delta starts as nan, and what lies after it must survive.
+
+    Of classes, the lanes after the last row have the output and the target that are `beyond`.
+    """
     n_rows = a.shape[1]
     if output_activation == "softmax":
-        a, y, weights = in_whole_vectors(a, 1e30), in_whole_vectors(y, -1), in_whole_vectors(weights, 0)
+        a, y = (in_whole_vectors(*pair) for pair in zip((a, y), beyond, strict=True))
+        weights = in_whole_vectors(weights, 0)
     delta = np.full(a.size + 32, np.nan, a.dtype)
     arguments = LOSSES[loss], ACTIVATIONS[output_activation], a.ravel(), y.ravel(), weights, delta
     value = loss_and_delta(*arguments, *a.shape)
@@ -128,12 +134,17 @@ def test_lanes_without_a_row_add_nothing(loss, output_activation, dtype):
     for width, count in [(8, 1), (16, 15), (32, 17), (5, 2)]:
         a, y = draw(rng, loss, output_activation, (4, width), dtype)
         weights = np.where(np.arange(width) < count, 1.5, 0).astype(dtype)
-        kept, _ = run(loss, output_activation, a[:, :count].copy(), y[..., :count].copy(), weights[:count])
-        a[:, count:], y[..., count:] = 1e30, -1e30
-        value, delta = run(loss, output_activation, a, y, weights)
-        np.testing.assert_allclose(value, kept, rtol=float(10 * np.finfo(dtype).eps))
-        np.testing.assert_array_equal(delta[:, count:], 0)
-        assert np.isfinite(delta).all()
+        rows = a[:, :count].copy(), y[..., :count].copy(), weights[:count]
+        kept, kept_delta = run(loss, output_activation, *rows)
+        anything = (1e30, -1e30, np.nan, np.inf, -np.inf)
+        for beyond, target in itertools.product(anything, (0, *anything)):  # 0: a class that there is
+            a[:, count:], y[..., count:] = beyond, target
+            value, delta = run(loss, output_activation, a, y, weights, (beyond, target))
+            np.testing.assert_allclose(value, kept, rtol=float(10 * np.finfo(dtype).eps))
+            np.testing.assert_allclose(delta[:, :count], kept_delta, rtol=float(10 * np.finfo(dtype).eps))
+            # 0 times the derivative at infinity may be nan: such a delta counts nowhere.
+            if np.isfinite(beyond) or output_activation not in ("logistic", "tanh"):
+                np.testing.assert_array_equal(delta[:, count:], 0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -147,6 +158,20 @@ def test_certainly_wrong_costs_the_logarithm_of_epsilon(output_activation, dtype
     both = once - np.log(1 - (dtype(1) - epsilon))
     np.testing.assert_allclose(value, once if output_activation == "softmax" else both, rtol=1e-6)
     np.testing.assert_array_equal(delta, [[-1], [1]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("output_activation", ["softmax", "logistic"])
+def test_certainly_right_costs_the_logarithm_of_one_less_epsilon(output_activation, dtype):
+    # A probability above 1, as a sum that was rounded may leave, counts as no more.
+    epsilon = float(np.finfo(dtype).eps)
+    for certain in (1, 1 + epsilon, 1.5):
+        a = np.array([[certain], [0]], dtype)
+        y = np.array([0] if output_activation == "softmax" else [[1], [0]], dtype)
+        value, delta = run("cross_entropy", output_activation, a, y, np.ones(1, dtype))
+        right, wrong = -np.log1p(-epsilon), 0 if output_activation == "softmax" else -np.log1p(-epsilon)
+        np.testing.assert_allclose(value, right + wrong, rtol=1e-6)
+        np.testing.assert_array_equal(delta, [[dtype(certain) - dtype(1)], [0]])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
