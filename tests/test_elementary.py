@@ -2,11 +2,13 @@
 special values.
 """
 
+import re
+
 import numpy as np
 import pytest
 from cases import WRITTEN, Guarded
 
-from fastnn.kernels import elementary, lookup
+from fastnn.kernels import elementary, lookup, simd
 from fastnn.kernels.jit import kernel
 
 DTYPES = [np.float32, np.float64]
@@ -167,3 +169,19 @@ def test_a_result_does_not_depend_on_its_place_in_an_array(name, dtype):
     function = KERNELS[f"{name} of an array"]
     one_by_one = [function(x[i : i + 1])[0] for i in range(x.size)]
     np.testing.assert_array_equal(function(x), one_by_one)
+
+
+@pytest.mark.skipif(
+    simd.VECTOR_BITS < 512 or not simd.cpu_has("avx512f"),
+    reason="without vectors of AVX-512 functions are computed number by number",
+)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", OF_ARRAYS)
+def test_numbers_are_looked_up_in_two_registers(name, dtype):
+    function = OF_ARRAYS[name]
+    function(np.ones(1, dtype))
+    compiled = [each for each in function.dispatcher.overloads if each[0].dtype.name == dtype.__name__]
+    found = [re.search(r"vperm[it]2p[sd]", function.dispatcher.inspect_asm(each)) for each in compiled]
+    assert found
+    # tanh in double is computed everywhere.
+    assert all(found) == (name != "tanh" or dtype == np.float32)
