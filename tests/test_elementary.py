@@ -3,6 +3,9 @@ special values.
 """
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from cases import WRITTEN, Guarded
 from fastnn.kernels import elementary, lookup, simd
 from fastnn.kernels.jit import kernel
 
+ROOT = Path(__file__).parents[1]
 DTYPES = [np.float32, np.float64]
 LIMITS = {np.float32: 2e-7, np.float64: 1e-14}
 
@@ -185,3 +189,31 @@ def test_numbers_are_looked_up_in_two_registers(name, dtype):
     assert found
     # tanh in double is computed everywhere.
     assert all(found) == (name != "tanh" or dtype == np.float32)
+
+
+PAGES = """
+import ctypes, mmap, sys
+
+sys.path.append("tests")
+import conftest  # vectors of the same width as in this run
+import numpy as np
+from fastnn.kernels import lookup
+
+memory, size = mmap.mmap(-1, 2 * mmap.PAGESIZE), ctypes.c_size_t(mmap.PAGESIZE)
+start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(start + mmap.PAGESIZE), size, 0) == 0
+for dtype in (np.float32, np.float64):
+    for n in range(1, 36):
+        values = np.frombuffer(memory, dtype, n, mmap.PAGESIZE - n * np.dtype(dtype).itemsize)
+        for function in (lookup.exp, lookup.tanh, lookup.logistic):
+            values[:] = 0.5
+            function(values)
+print("nothing was read beyond")
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="pages are protected as Linux does it")
+def test_nothing_is_read_beyond_an_array_at_the_end_of_a_page():
+    # Most reads beyond an array go unnoticed; the next page here may not be read at all.
+    done = subprocess.run([sys.executable, "-c", PAGES], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "nothing was read beyond\n"), done.stderr
