@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: ceiling, rivals, report, compare."""
+"""`python -m benchmarks`: ceiling, rivals, report, compare, targets."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks import ceiling, collect, console, gate, problems, race, rivals, store, targets
 from benchmarks.quantities import rate
 from benchmarks.report import html, markdown, tables
+from fastnn.cli import numbers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,10 +47,16 @@ def add_rivals(commands: Any) -> None:
         metavar="NAMES",
         help=f"libraries, with commas: {', '.join(rivals.RIVALS)}; NAME@THREADS",
     )
-    sub.add_argument("--repeats", type=int, default=5, help="repetitions, interleaved (default 5)")
-    sub.add_argument("--seconds", type=float, default=0.25, help="of one repetition (default 0.25)")
-    sub.add_argument("--timeout", type=float, default=120.0, help="of one answer of a library (default 120)")
-    sub.add_argument("--threads", type=int, help="threads for every library (default: the best of 1 and all)")
+    sub.add_argument("--repeats", type=numbers.count, default=5, help="repetitions, interleaved (default 5)")
+    sub.add_argument(
+        "--seconds", type=numbers.positive, default=0.25, help="of one repetition (default 0.25)"
+    )
+    sub.add_argument(
+        "--timeout", type=numbers.positive, default=120.0, help="of one answer of a library (default 120)"
+    )
+    sub.add_argument(
+        "--threads", type=numbers.count, help="threads for every library (default: the best of 1 and all)"
+    )
     sub.add_argument(
         "--json", type=Path, metavar="FILE", help="add the figures to FILE, or replace them there"
     )
@@ -145,8 +152,6 @@ def run_rivals(options: argparse.Namespace) -> int:
     names = options.only.split(",") if options.only else list(problems.PROBLEMS)
     chosen = [problems.get(name) for name in names]
     libraries = options.libraries.split(",") if options.libraries else None
-    if options.repeats < 1:
-        raise ValueError(f"--repeats must be at least 1; got {options.repeats}.")
     for problem in chosen:
         race.libraries_for(problem, libraries)
     fresh = options.json is None or not options.json.exists()

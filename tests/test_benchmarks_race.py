@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from benchmarks import console, problems, race, statistics, store, targets
+from benchmarks import cli, console, problems, race, statistics, store, targets
 from benchmarks.rivals import RIVALS, get, with_fastnn, with_numpy, with_sklearn
 
 DIGITS = problems.get("digits-32-adam")
@@ -298,3 +298,18 @@ def test_every_target_names_a_problem_and_a_library():
         assert target.problem in problems.PROBLEMS
         assert target.rival == targets.BEST or target.rival in RIVALS
         assert target.must < target.aim
+
+
+@pytest.mark.parametrize(
+    ("option", "rule"),
+    [
+        ("--threads", "an integer >= 1"),
+        ("--repeats", "an integer >= 1"),
+        ("--seconds", "a number > 0"),
+        ("--timeout", "a number > 0"),
+    ],
+)
+def test_a_race_without_time_or_threads_is_refused(option, rule, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["rivals", option, "0"])
+    assert f"argument {option}: must be {rule}; got '0'" in capsys.readouterr().err

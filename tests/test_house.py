@@ -338,7 +338,7 @@ def test_readme_gives_a_reason_for_each_dependency():
 
 
 def test_readme_map_names_what_exists():
-    block = re.search(r"## Map of the house\n.*?```\n(.*?)```", README, flags=re.DOTALL).group(1)
+    block = re.search(r"## Map of the code\n.*?```\n(.*?)```", README, flags=re.DOTALL).group(1)
     places = [line.split()[0] for line in block.splitlines() if line.strip()]
     assert len(places) > 10
     assert [place for place in places if not (ROOT / place).exists()] == []

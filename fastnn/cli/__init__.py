@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
-_Number = TypeVar("_Number", int, float)
+from fastnn.cli import numbers
 
 COMMANDS = ("compare", "train", "info")
 
@@ -92,14 +92,20 @@ def _add_compare(commands: Any) -> None:
     _add_data(compare)
     compare.add_argument("--plot", metavar="FILE.png", help="save loss against time for all runs")
     compare.add_argument(
-        "--batch-size", type=_count, default=32, metavar="ROWS", help="of the mini-batches (32)"
-    )
-    compare.add_argument("--goal", type=float, metavar="SCORE", help="held-out score to measure the time to")
-    compare.add_argument(
-        "--epochs", type=_count, metavar="N", help="for every run, instead of each way's own"
+        "--batch-size", type=numbers.count, default=32, metavar="ROWS", help="of the mini-batches (32)"
     )
     compare.add_argument(
-        "--seconds", type=_positive, default=4.0, metavar="S", help="training time at which a run stops (4)"
+        "--goal", type=numbers.score, metavar="SCORE", help="held-out score to measure the time to"
+    )
+    compare.add_argument(
+        "--epochs", type=numbers.count, metavar="N", help="for every run, instead of each way's own"
+    )
+    compare.add_argument(
+        "--seconds",
+        type=numbers.positive,
+        default=4.0,
+        metavar="S",
+        help="training time at which a run stops (4)",
     )
 
 
@@ -113,14 +119,16 @@ def _add_train(commands: Any) -> None:
     train.add_argument("--steps", choices=("adam", "sgd"), default="adam", help="kind of step (adam)")
     train.add_argument(
         "--batch-size",
-        type=_batch_size,
+        type=numbers.batch_size,
         default=32,
         metavar="ROWS",
         help="of a step; 'full' for all (32)",
     )
-    train.add_argument("--learning-rate", type=_positive, metavar="RATE", help="size of a step")
-    train.add_argument("--epochs", type=_count, metavar="N", help="times through the data")
-    train.add_argument("--alpha", type=_not_negative, default=1e-4, metavar="A", help="L2 penalty (0.0001)")
+    train.add_argument("--learning-rate", type=numbers.positive, metavar="RATE", help="size of a step")
+    train.add_argument("--epochs", type=numbers.count, metavar="N", help="times through the data")
+    train.add_argument(
+        "--alpha", type=numbers.not_negative, default=1e-4, metavar="A", help="L2 penalty (0.0001)"
+    )
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -130,40 +138,17 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         "--task", choices=("classification", "regression"), help="of a CSV file, where the guess is wrong"
     )
     parser.add_argument(
-        "--hidden", type=_count, nargs="*", default=[100], metavar="UNITS", help="of each hidden layer (100)"
+        "--hidden",
+        type=numbers.count,
+        nargs="*",
+        default=[100],
+        metavar="UNITS",
+        help="of each hidden layer (100)",
     )
     parser.add_argument("--activation", choices=("relu", "tanh", "logistic", "identity"), default="relu")
     parser.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="of the weights and the shuffles (0)"
+        "--seed", type=numbers.seed, default=0, metavar="N", help="of the weights and the shuffles (0)"
     )
-    parser.add_argument("--threads", type=_count, metavar="N", help="for fastnn (as many as there are cores)")
-
-
-def _count(text: str) -> int:
-    return _checked(text, int, lambda value: value >= 1, "an integer >= 1")
-
-
-def _seed(text: str) -> int:
-    return _checked(text, int, lambda value: 0 <= value < 2**32, "an integer in [0, 2**32)")
-
-
-def _positive(text: str) -> float:
-    return _checked(text, float, lambda value: 0 < value < float("inf"), "a number > 0")
-
-
-def _not_negative(text: str) -> float:
-    return _checked(text, float, lambda value: 0 <= value < float("inf"), "a number >= 0")
-
-
-def _batch_size(text: str) -> int | str:
-    return text if text == "full" else _count(text)
-
-
-def _checked(text: str, kind: type[_Number], holds: Callable[[_Number], bool], rule: str) -> _Number:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not holds(value):
-        raise argparse.ArgumentTypeError(f"must be {rule}; got {text!r}")
-    return value
+    parser.add_argument(
+        "--threads", type=numbers.count, metavar="N", help="for fastnn (as many as there are cores)"
+    )
