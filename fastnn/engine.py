@@ -4,6 +4,7 @@ A `Session` owns what training one network on batches of one size needs; `Predic
 Neither validates: that is done once, by whoever calls.
 """
 
+from functools import cache
 from math import prod, sqrt
 from typing import Any
 
@@ -127,6 +128,13 @@ def mostly_zeros(X: Any) -> bool:
     return bool(np.count_nonzero(sample) < kernels.zeros.NUMBERS_SHARE * sample.size)
 
 
+@cache
+def no_replica(dtype: np.dtype[Any]) -> Any:
+    """What there is where no two threads take the same steps."""
+    ints, reals, key = NO_STARTS, np.empty(0), np.empty(0, np.uint32)
+    return kernels.state.Replica(ints, reals, reals, key, ints, np.empty((0, 0), dtype), ints)
+
+
 def make_model(layout: Any, codes: tuple[int, int, int], params: NDArray[Any]) -> Any:
     widest = int(layout.layers[:, kernels.layout.X_WIDTH].max())
     return kernels.backprop.Model(
@@ -245,14 +253,17 @@ class Session:
         windows = batch_rows > 1
         self.work = make_work(layout, sizes[-1], dtype, self.n_threads, tiles, windows=windows)
         page, replicas = PAGE_BYTES // dtype.itemsize, (0, 3, 0)
-        if layout.replicates and self.n_threads == 2:
+        self._replicates = layout.replicates and self.n_threads == 2
+        if self._replicates:
             # A row, and a quarter of a page: moments begin in the quarters that they have anyway.
             replicas = 1, 3, kernels.layout.round_up(params.size, page) + page // 4
         self.replicas = aligned_zeros(replicas, dtype, PARAMETERS)
-        self.gradients = aligned_zeros((shards, aligned_length(params.size, dtype)), dtype, GRADIENT)
+        gradients = shards, aligned_length(params.size, dtype)
+        self.gradients = aligned_zeros(gradients, dtype, GRADIENT)
+        self.others = aligned_zeros(gradients if self._replicates else (0, 0), dtype, GRADIENT)
         self.hyper = np.zeros((2, kernels.optimizers.N_HYPER), dtype=dtype)
         self.squares = aligned_zeros((self.n_threads, aligned_length(len(layout.chunks), float)), float)
-        self.shard_losses, self.joined = np.zeros(shards), np.zeros(shards, dtype=np.int64)
+        self.shard_losses, self.joined = np.zeros(2 * shards), np.zeros(2 * shards, dtype=np.int64)
         self.layout = layout
         self.barrier = kernels.meeting.new_barrier()
         counters = kernels.state.PHASES, self.n_threads, kernels.meeting.BARRIER_SIZE
@@ -268,13 +279,18 @@ class Session:
         ints[state.BATCH] = self.batch_rows
         ints[state.WINDOW_CHUNKS] = self.layout.window_chunks
         ints[state.LONG_WAIT] = self._long_wait
+        replica = no_replica(self.hyper.dtype)
+        if self._replicates:
+            own = (np.empty_like(array) for array in (ints, reals, loss_curve, key))
+            order, team = np.empty(ints[state.N_ROWS], np.int64), np.zeros(2, np.int64)
+            replica = state.Replica(*own, order, np.empty_like(self.hyper), team)
+        meeting = self.barrier, self.taken, replica
         sums = self.squares, self.shard_losses, self.joined
-        return state.Control(
-            ints, reals, loss_curve, key, self.layout.chunks, *sums, self.barrier, self.taken
-        )
+        return state.Control(ints, reals, loss_curve, key, self.layout.chunks, *sums, *meeting)
 
     def moments(self, first: NDArray[Any], second: NDArray[Any]) -> Any:
-        return kernels.state.Moments(self.gradients, first, second, self.hyper, self.replicas)
+        gradients = self.gradients, self.others
+        return kernels.state.Moments(*gradients, first, second, self.hyper, self.replicas)
 
     def bind(self, moments: Any, data: Any, control: Any) -> None:
         """Make ready for `advance`: the arguments are checked once a run, not once a slice.

@@ -185,7 +185,7 @@ def test_moments_and_padding_of_a_trained_network_stay_in_the_layout(sizes, batc
         view[...] = 1
     owned[marked.parameters == 1] = True
     assert owned.sum() == network.architecture.n_parameters
-    for moment in (trainer.first, trainer.second):
+    for moment in (trainer.state.first, trainer.state.second):
         assert not moment[~owned].any()
         assert moment[owned].any()
 

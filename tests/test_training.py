@@ -303,6 +303,7 @@ def test_what_two_threads_keep_is_the_same_and_begins_with_what_there_is(optimiz
     # Nobody is late: who goes home keeps what it had.
     monkeypatch.setattr(engine, "LONG_WAIT", 1 << 60)
     monkeypatch.setattr(engine, "taken_cores", TakenCores())
+    monkeypatch.setattr(Session, "release", lambda session: None)
     sizes, batch = FEW_SHARDS
     network = classifier(sizes=sizes)
     X, y = draw_data(network, 2 * batch + 77)
@@ -318,6 +319,10 @@ def test_what_two_threads_keep_is_the_same_and_begins_with_what_there_is(optimiz
     for vector, replica in zip(vectors, replicas, strict=True):
         np.testing.assert_array_equal(replica[: vector.size], vector)
         assert not replica[vector.size :].any()
+    _, moments, data, _, control = trainer._session._args
+    mine = control.ints, control.reals, control.loss_curve, control.key, data.order, moments.hyper
+    for array, replica in zip(mine, control.replica, strict=False):
+        np.testing.assert_array_equal(replica, array)
 
 
 def test_a_call_ends_soon_after_its_team_has_got_smaller(monkeypatch):

@@ -4,7 +4,7 @@ Every thread of a team makes the same call with its own rank. Rank 0 alone chang
 between two barriers; what there is to do in a step is shared by counters that all change (meeting.py).
 """
 
-from fastnn.kernels.backprop import Model
+from fastnn.kernels.backprop import Data, Model
 from fastnn.kernels.codes import GRADIENT_ONLY
 from fastnn.kernels.dense import scatter_panel
 from fastnn.kernels.jit import entry, kernel
@@ -50,6 +50,7 @@ from fastnn.kernels.state import (
     TEAM,
     UPDATES,
     WINDOW_CHUNKS,
+    Control,
     Moments,
 )
 from fastnn.kernels.subnormals import flush_subnormals, restore_subnormals
@@ -77,20 +78,17 @@ def meet(control, n_threads):
 
 
 @kernel(embed=True)
-def choose_team(control, n_threads):
-    """One thread fewer for the rest of the call if one came late, always the last: the others do its work, to
-    the same bits, and whoever shares its core with another one finds a free one. The rest is a short one.
+def shrink_team(ints, n_threads):
+    """So many threads for the rest of the call, since one came late, always the last: the others do its work,
+    to the same bits, and whoever shares its core with another one finds a free one. The rest is a short one.
 
     Beside a thread that never sleeps (OpenBLAS's wait so for 0.1 s after a product) a core is lost for 4 ms
     at a barrier: a fit of 13 ms took 120, and takes 27 with this (benchmarks/micro/busy.py).
     """
-    ints = control.ints
     ints[TEAM] = n_threads
-    if was_late(control.barrier) and n_threads > 1:
-        ints[TEAM] = n_threads - 1
-        ints[BUDGET] = min(ints[BUDGET], ints[REST])
-        if ints[SHRUNK_AT] == 0:
-            ints[SHRUNK_AT] = ints[STEP]
+    ints[BUDGET] = min(ints[BUDGET], ints[REST])
+    if ints[SHRUNK_AT] == 0:
+        ints[SHRUNK_AT] = ints[STEP]
 
 
 @kernel(embed=True)
@@ -197,22 +195,16 @@ def shared_gradient(rank, n_threads, references, model, work, control, first, la
 
 
 @kernel(embed=True)
-def batch_gradient(rank, n_threads, references, model, gradients, work, control, at_once, replicates):
-    """Gradient of the batch at the cursor, in `n_shards` vectors that are still to be added. Returns whether
-    the step is done as well.
-
-    A single shard is divided among the threads, unless each `replicates` the update and needs all of it.
+def shard_gradients(rank, n_threads, references, gradients, work, control, phase):
+    """Gradients of the shards of the batch at the cursor, of which each thread takes some, by the counters of
+    this phase.
     """
     ints, unit = control.ints, lanes(work.tiles)
     first, last = ints[CURSOR], min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
-    if ints[N_SHARDS] == 1 and not replicates:
-        return shared_gradient(rank, n_threads, references, model, work, control, first, last, at_once)
-    if n_threads > 1 and not replicates:
-        ask_for(model.params)
-    vectors, taken = (last - first + unit - 1) // unit, control.taken
+    vectors = (last - first + unit - 1) // unit
     follows = -1  # the shard that comes after those of a half that this thread has made, from its first on
     while True:
-        shard, ended = take_run(taken, FORWARD_AND_BACK, rank, n_threads, ints[N_SHARDS], 1)
+        shard, ended = take_run(control.taken, phase, rank, n_threads, ints[N_SHARDS], 1)
         if shard == ended:
             break
         start, stop = share_of_shard(vectors, shard, ints[N_SHARDS])
@@ -226,10 +218,30 @@ def batch_gradient(rank, n_threads, references, model, gradients, work, control,
         control.joined[shard] = joined
         if n_threads > 1 and (joined or shard == half):
             follows = shard + 1
+
+
+@kernel(embed=True)
+def add_shard_losses(control):
+    """The loss of the batch from those of its shards."""
+    for shard in range(control.ints[N_SHARDS]):
+        control.reals[BATCH_LOSS] += control.shard_losses[shard]
+
+
+@kernel(embed=True)
+def batch_gradient(rank, n_threads, references, model, gradients, work, control, at_once):
+    """Gradient of the batch at the cursor, in `n_shards` vectors that are still to be added; a single shard
+    is divided among the threads. Returns whether the step is done as well.
+    """
+    ints = control.ints
+    if ints[N_SHARDS] == 1:
+        first, last = ints[CURSOR], min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
+        return shared_gradient(rank, n_threads, references, model, work, control, first, last, at_once)
+    if n_threads > 1:
+        ask_for(model.params)
+    shard_gradients(rank, n_threads, references, gradients, work, control, FORWARD_AND_BACK)
     meet(control, n_threads)
     if rank == 0:
-        for shard in range(ints[N_SHARDS]):
-            control.reals[BATCH_LOSS] += control.shard_losses[shard]
+        add_shard_losses(control)
     return False
 
 
@@ -241,20 +253,116 @@ def replicate(source, target):
 
 
 @kernel(embed=True)
-def update_all(rank, n_threads, everything, control, replicates):
-    """One step of the solver on all chunks, of which each thread takes some; or all of them, on parameters of
-    its own.
-    """
+def update_all(rank, n_threads, everything, control):
+    """One step of the solver on all chunks, of which each thread takes some."""
     n_chunks = len(control.chunks)
-    if replicates:
-        update_chunks(everything, rank, REPLICA, 0, n_chunks)
-        return
     unit = unit_of(n_chunks, n_threads)
     while True:
         begun, ended = take_run(control.taken, UPDATES, rank, n_threads, n_chunks, unit)
         if begun == ended:
             break
         update_chunks(everything, rank, 0, begun, ended)
+
+
+@kernel(embed=True)
+def take_steps_together(rank, n_threads, model, moments, data, work, control):
+    """Steps that the threads share to their end: rank 0 begins and ends a batch while the others wait."""
+    net, everything = reference((model, data, work)), reference((model, moments, data, work, control))
+    # A sparse gradient of the first layer can't be had chunk by chunk; one that is asked for is wanted whole.
+    at_once = control.ints[SOLVER] != GRADIENT_ONLY and not multiplied_as_is(data.table)
+    references = net, everything
+    while True:
+        # Each thread sets back its own counters, which are in its cache: nobody asks for them from the last
+        # meeting on to the barrier below.
+        for phase in range(PHASES):
+            reset(control.taken[phase, rank])
+        if rank == 0:
+            begin_batch(data, moments, control)
+            control.ints[TEAM] = n_threads
+            if was_late(control.barrier) and n_threads > 1:
+                shrink_team(control.ints, n_threads - 1)
+        barrier(control.barrier, n_threads)
+        n_threads = control.ints[TEAM]
+        if control.ints[GO] == 0 or rank >= n_threads:
+            break
+        if not batch_gradient(rank, n_threads, references, model, moments.gradients, work, control, at_once):
+            update_all(rank, n_threads, everything, control)
+        meet(control, n_threads)
+        if rank == 0:
+            end_batch(control, 0)
+            check_finite(model.params, control)
+
+
+@kernel(embed=True)
+def copy_run(model, moments, data, control):
+    """The replica of everything that goes on from step to step."""
+    vectors, own = moments.replicas[0], control.replica
+    replicate(model.params, vectors[0])
+    replicate(moments.first, vectors[1])
+    replicate(moments.second, vectors[2])
+    replicate(control.ints, own.ints)
+    replicate(control.reals, own.reals)
+    replicate(control.key, own.key)
+    replicate(data.order, own.order)
+
+
+@kernel(embed=True)
+def take_steps_alike(rank, n_threads, model, moments, data, work, control):
+    """Steps of a small network by two threads, each of which does all of it but the other's shards: on
+    parameters, moments, counters and an order of its own, which begin alike and so stay alike. Rank 0 has
+    those of the run.
+
+    To write a line that the other core has read takes longer than a second step of Adam: 64-100-10 with 200
+    rows 0.94, 32-64-64-1 with 128 rows 0.94. And threads meet once a step, not three times. What is shared
+    lies in two places, whose turns come in turn: nobody writes to one before all that read it have met again.
+    64-100-10 with 64 rows 0.89, with 200 rows 0.93, 8-100-1 with 200 rows 0.86 (in turn; docs/engine.md).
+    """
+    ints, reals, curve, key = control.ints, control.reals, control.loss_curve, control.key
+    params, first, second = model.params, moments.first, moments.second
+    own, hyper, order = control.replica, moments.hyper, data.order
+    barrier(control.barrier, n_threads)  # rank 0 has judged the last score
+    if rank > 0:
+        copy_run(model, moments, data, control)
+        ints, reals, curve, key = own.ints, own.reals, own.loss_curve, own.key
+        vectors, hyper, order = moments.replicas[0], own.hyper, own.order
+        params, first = vectors[0, : params.size], vectors[1, : first.size]
+        second = vectors[2, : second.size]
+    for turn in range(2):
+        reset(control.taken[turn, rank])
+    barrier(control.barrier, n_threads)  # and the copies are made
+    ints[TEAM] = n_threads
+    own_model = Model(model.layers, model.codes, params, model.zeros)
+    own_data = Data(data.table, data.y, data.weights, order)
+    net, n_shards = reference((own_model, own_data, work)), moments.gradients.shape[0]
+    while True:
+        turn, gradients, others = 0, moments.gradients, moments.others
+        if ints[STEP] % 2:
+            turn, gradients, others = 1, others, gradients
+        at, end = turn * n_shards, (turn + 1) * n_shards
+        sums = control.squares, control.shard_losses[at:end], control.joined[at:end]
+        meeting = control.barrier, control.taken, own
+        here = Control(ints, reals, curve, key, control.chunks, *sums, *meeting)
+        vectors_here = Moments(gradients, others, first, second, hyper, moments.replicas)
+        everything = reference((own_model, vectors_here, own_data, work, here))
+        begin_batch(own_data, vectors_here, here)
+        if ints[GO] == 0 or rank >= n_threads:
+            break
+        # For the next step: all that took by these counters have met since, and nobody will before they meet
+        # again.
+        reset(control.taken[1 - turn, rank])
+        shard_gradients(rank, n_threads, (net, everything), gradients, work, here, turn)
+        if rank == 0:
+            own.team[turn] = n_threads
+            if was_late(control.barrier) and n_threads > 1:
+                own.team[turn] = n_threads - 1
+        meet(here, n_threads)
+        add_shard_losses(here)
+        update_chunks(everything, rank, REPLICA, 0, len(control.chunks))
+        end_batch(here, rank)
+        check_finite(params, here)
+        if own.team[turn] < n_threads:
+            n_threads = own.team[turn]
+            shrink_team(ints, n_threads)
 
 
 @entry(reads=READS, parts=TRAINING_PARTS)
@@ -266,46 +374,11 @@ def train(rank, n_threads, model, moments, data, work, control):
         was_late(control.barrier)  # in the last call, which is long ago by now
         if control.ints[STATUS] == AWAITS_SCORE:
             judge(control.ints, control.reals)
-    # Two threads each do the whole update of a small network, on parameters and moments of their own: to
-    # write a line that the other core has read takes longer than a second step of Adam. Rank 0 has those of
-    # the network. 64-100-10 with 200 rows: 0.94, 32-64-64-1 with 128 rows 0.94 (in turn; docs/engine.md).
-    replicates = n_threads == moments.replicas.shape[0] + 1 and n_threads > 1
-    replicates = replicates and control.ints[SOLVER] != GRADIENT_ONLY
-    params, first, second = model.params, moments.first, moments.second
-    if replicates and rank > 0:
-        params = moments.replicas[rank - 1, 0, : params.size]
-        first = moments.replicas[rank - 1, 1, : first.size]
-        second = moments.replicas[rank - 1, 2, : second.size]
-        replicate(model.params, params)
-        replicate(moments.first, first)
-        replicate(moments.second, second)
-    own_model = Model(model.layers, model.codes, params, model.zeros)
-    own_moments = Moments(moments.gradients, first, second, moments.hyper, moments.replicas)
-    net = reference((own_model, data, work))
-    everything = reference((own_model, own_moments, data, work, control))
-    # A sparse gradient of the first layer can't be had chunk by chunk; one that is asked for is wanted whole.
-    at_once = control.ints[SOLVER] != GRADIENT_ONLY and not multiplied_as_is(data.table)
-    references, before = (net, everything), flush_subnormals()
-    while True:
-        # Each thread sets back its own counters, which are in its cache: nobody asks for them from the last
-        # meeting on to the barrier below.
-        for phase in range(PHASES):
-            reset(control.taken[phase, rank])
-        if rank == 0:
-            begin_batch(data, moments, control)
-            choose_team(control, n_threads)
-        barrier(control.barrier, n_threads)
-        n_threads = control.ints[TEAM]
-        if control.ints[GO] == 0 or rank >= n_threads:
-            break
-        if not batch_gradient(
-            rank, n_threads, references, own_model, moments.gradients, work, control, at_once, replicates
-        ):
-            update_all(rank, n_threads, everything, control, replicates)
-        meet(control, n_threads)
-        if rank == 0:
-            end_batch(control)
-            check_finite(model.params, control)
+    alike, before = n_threads == moments.replicas.shape[0] + 1 and n_threads > 1, flush_subnormals()
+    if alike and control.ints[SOLVER] != GRADIENT_ONLY:
+        take_steps_alike(rank, n_threads, model, moments, data, work, control)
+    else:
+        take_steps_together(rank, n_threads, model, moments, data, work, control)
     restore_subnormals(before)
 
 
@@ -352,7 +425,7 @@ def train_samples(model, moments, data, work, control):
         if single:
             if not learns_at_once(control.ints[SOLVER]):
                 update_chunks(everything, 0, 0, 0, len(control.chunks))
-            end_batch(control)
+            end_batch(control, 0)
         if control.ints[CURSOR] == 0 and control.reals[SHRINK] != 1.0:
             fold(model, control.reals)
         check_finite(model.params, control)

@@ -127,12 +127,14 @@ def set_hyper(ints, reals, values):
 
 
 @kernel(embed=True)
-def end_batch(control):
-    """Add the batch to the epoch's loss: mean loss before the update, L2 term included, times its rows."""
+def end_batch(control, rank):
+    """Add the batch to the epoch's loss: mean loss before the update, L2 term included, times its rows. The
+    squares of the weights are those that this rank has noted.
+    """
     ints, reals = control.ints, control.reals
     squares = 0.0
     for chunk in range(len(control.chunks)):
-        squares += control.squares[0, chunk]
+        squares += control.squares[rank, chunk]
     stop = min(ints[CURSOR] + ints[BATCH], ints[N_ROWS])
     loss = reals[LOSS_SCALE] * reals[BATCH_LOSS] + 0.5 * reals[ALPHA] * squares
     reals[EPOCH_LOSS] += loss / reals[BATCH_WEIGHT] * (stop - ints[CURSOR])

@@ -76,6 +76,20 @@ SMALLEST_RATE = 1e-6  # of the adaptive schedule
 RATE_CUT = 5.0
 
 
+class Replica(NamedTuple):
+    """What rank 1 has of its own where two threads take steps alike (loops.py): like what rank 0 has. Arrays
+    of no length where they don't.
+    """
+
+    ints: np.ndarray
+    reals: np.ndarray
+    loss_curve: np.ndarray
+    key: np.ndarray
+    order: np.ndarray
+    hyper: np.ndarray
+    team: np.ndarray  # (2,) int64, of both ranks: threads that go on after a step of either turn
+
+
 class Control(NamedTuple):
     """Scalars of the run and what the threads tell each other."""
 
@@ -85,16 +99,19 @@ class Control(NamedTuple):
     key: np.ndarray  # (KEY_LENGTH,) uint32, Mersenne Twister state (random.py)
     chunks: np.ndarray  # (C, CHUNK_FIELDS) int64
     squares: np.ndarray  # (threads, C or more) float64: sum of squared weights in each chunk, in row 0
-    shard_losses: np.ndarray  # (shards,) float64
-    joined: np.ndarray  # (shards,) int64: 1 where the first shard of its half has the gradient, too
+    # Where two threads take steps alike, the second half is for every other step.
+    shard_losses: np.ndarray  # (2 shards,) float64
+    joined: np.ndarray  # (2 shards,) int64: 1 where the first shard of its half has the gradient, too
     barrier: np.ndarray  # where threads meet (meeting.py)
     taken: np.ndarray  # (PHASES, threads, BARRIER_SIZE): how much of each thread's share is taken
+    replica: Replica
 
 
 class Moments(NamedTuple):
     """Flat vectors beside the parameters, in the same layout."""
 
     gradients: np.ndarray  # (shards, P)
+    others: np.ndarray  # (shards, P) for every other step, where two threads take steps alike, or (0, 0)
     first: np.ndarray  # (P,), or (0,) where the solver has none; times UNIT_OF_FIRST
     second: np.ndarray  # (P,), or (0,)
     hyper: np.ndarray  # (2, N_HYPER) of the step at hand, for weights and biases
