@@ -284,6 +284,7 @@ class Session:
             own = (np.empty_like(array) for array in (ints, reals, loss_curve, key))
             order, team = np.empty(ints[state.N_ROWS], np.int64), np.zeros(2, np.int64)
             replica = state.Replica(*own, order, np.empty_like(self.hyper), team)
+            replica.ints[state.STEP] = -1  # nothing is copied yet
         meeting = self.barrier, self.taken, replica
         sums = self.squares, self.shard_losses, self.joined
         return state.Control(ints, reals, loss_curve, key, self.layout.chunks, *sums, *meeting)

@@ -32,6 +32,7 @@ from fastnn.kernels.state import (
     BATCH_LOSS,
     BUDGET,
     CURSOR,
+    EPOCH,
     FORWARD_AND_BACK,
     GO,
     GRADIENTS,
@@ -295,15 +296,18 @@ def take_steps_together(rank, n_threads, model, moments, data, work, control):
 
 @kernel(embed=True)
 def copy_run(model, moments, data, control):
-    """The replica of everything that goes on from step to step."""
-    vectors, own = moments.replicas[0], control.replica
+    """The replica of everything that goes on from step to step; of the order if it may have changed since the
+    last call, of a million rows 2 ms.
+    """
+    vectors, own, ints = moments.replicas[0], control.replica, control.ints
+    if own.ints[STEP] != ints[STEP] or own.ints[EPOCH] != ints[EPOCH] or own.ints[CURSOR] != ints[CURSOR]:
+        replicate(data.order, own.order)
     replicate(model.params, vectors[0])
     replicate(moments.first, vectors[1])
     replicate(moments.second, vectors[2])
-    replicate(control.ints, own.ints)
+    replicate(ints, own.ints)
     replicate(control.reals, own.reals)
     replicate(control.key, own.key)
-    replicate(data.order, own.order)
 
 
 @kernel(embed=True)
