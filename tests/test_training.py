@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import itertools
 import os
 import pickle
 import signal
@@ -495,6 +496,27 @@ def test_training_is_the_same_to_the_bit_in_slices_of_any_size(name, batch_size,
         assert other.history.loss == trainer.history.loss
         batches = 3 * -(-45 // training.resolve_batch(batch_size, 45))
         assert len(budgets) >= batches / limit
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_second_thread_that_comes_and_goes_takes_the_same_steps(limit, weighted, slices, monkeypatch):
+    sizes, batch = FEW_SHARDS
+    network = classifier(sizes=sizes)
+    X, y = draw_data(network, 2 * batch + 77)
+    weights = None
+    if weighted:  # the second batch of an unshuffled epoch is passed over
+        weights = np.ones(len(X))
+        weights[batch : 2 * batch] = 0
+    settings = {"batch_size": batch, "epochs": 9, "shuffle": not weighted}
+    alone, trainer = parameters_of(network, Adam(), X, y, weights, n_threads=1, **settings)
+    teams = itertools.cycle([2, 2, 1, 2, 1, 1])
+    monkeypatch.setattr(Session, "_threads_of_call", lambda session: next(teams))
+    slices(limit)
+    shared, other = parameters_of(network, Adam(), X, y, weights, n_threads=2, **settings)
+    np.testing.assert_array_equal(shared, alone)
+    assert other.history.loss == trainer.history.loss
+    assert other.random_state.randint(10**9) == trainer.random_state.randint(10**9)
 
 
 def test_losses_are_the_same_to_the_bit_in_slices_while_weights_vanish(slices):
