@@ -20,6 +20,17 @@ from fastnn.checks import (
 from fastnn.engine import PARAMETERS, Predictor, Session, aligned_zeros, make_table
 
 
+class Views(tuple[NDArray[Any], ...]):
+    """Arrays that can be written into but not replaced: ``views[0] += 1`` and ``views[0][...] = 1``."""
+
+    def __setitem__(self, index: int, array: NDArray[Any]) -> None:
+        if array is not self[index]:
+            raise TypeError(
+                "an array of a network can't be replaced: write into it, `network.weights[0][...] = values`,"
+                " or set all by `network.assign(weights, biases)`."
+            )
+
+
 class Network:
     """Parameters of an architecture.
 
@@ -57,20 +68,27 @@ class Network:
         table, size = kernels.layout.parameter_table(architecture.layer_sizes, lanes)
         self._parameters = aligned_zeros((size,), self.dtype, PARAMETERS)
         weights, biases = views(table, self._parameters)
-        self._weights, self._biases = tuple(weights), tuple(biases)
+        self._weights, self._biases = Views(weights), Views(biases)
         self.predictor = Predictor(architecture.layer_sizes, architecture.codes, self._parameters)
 
-    # Without setters: the engine has their memory, and what took their place would not count.
+    # The engine has the memory of these: what took their place would not count.
     @property
     def parameters(self) -> NDArray[Any]:
         return self._parameters
 
+    @parameters.setter
+    def parameters(self, array: NDArray[Any]) -> None:
+        if array is not self._parameters:  # as it is after `network.parameters += step`
+            raise AttributeError(
+                "parameters can't be replaced: write into them, `network.parameters[...] = values`."
+            )
+
     @property
-    def weights(self) -> tuple[NDArray[Any], ...]:
+    def weights(self) -> Views:
         return self._weights
 
     @property
-    def biases(self) -> tuple[NDArray[Any], ...]:
+    def biases(self) -> Views:
         return self._biases
 
     @classmethod

@@ -27,6 +27,7 @@ class State:
         Momentum, or Adam's running means of the gradient (times `unit_of_first`) and of its square.
     """
 
+    optimizer: SGD | Adam
     first: NDArray[Any]
     second: NDArray[Any]
 
@@ -39,7 +40,7 @@ class State:
 
     def begin(self, optimizer: SGD | Adam) -> None:
         """The first step of this optimizer is next: no moments yet."""
-        names, ints, reals = kernels.state, self.ints, self.reals
+        self.optimizer, names, ints, reals = optimizer, kernels.state, self.ints, self.reals
         ints[[names.SOLVER, names.STEP]] = optimizer.code, 0
         reals[[names.RATE, names.RATE_INIT]] = optimizer.learning_rate
         if isinstance(optimizer, Adam):
@@ -74,6 +75,7 @@ class State:
             "counters": {name: int(self.ints[getattr(names, name)]) for name in COUNTERS},
             "levels": {name: float(self.reals[getattr(names, name)]) for name in LEVELS},
             "unit_of_first": self.unit_of_first,
+            "optimizer": self.optimizer,
             "moments": [[np.array(part) for part in self.layers(moment)] for moment in self._moments()],
         }
 
@@ -87,7 +89,7 @@ class State:
         for moment, parts in zip(self._moments(), saved["moments"], strict=True):
             for view, part in zip(self.layers(moment), parts, strict=True):
                 view[...] = part
-        # Nothing else keeps the bits; other betas, set since then, come with another unit.
+        # Nothing else keeps the bits; an early version saved no optimizer, and betas may have been set since.
         if saved["unit_of_first"] != self.unit_of_first:
             self.first *= self.unit_of_first / saved["unit_of_first"]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from functools import cache
+from typing import Any
 
 # The variables that joblib sets in its worker processes, and that people set to keep a program small. The
 # first is the one that scikit-learn's own threads obey.
@@ -80,6 +82,14 @@ def count_cores(cores: int, limit: str) -> int:
 
     count: int = joblib.cpu_count()
     return count
+
+
+def turn_of(turns: dict[int, Any]) -> Any:
+    """The lock of this process, of those that `turns` has by process. A forked child has one of its own: its
+    parent's may be held by a thread that the child doesn't have. Reentrant, so that a call within a call
+    meets an error and not itself.
+    """
+    return turns.setdefault(os.getpid(), threading.RLock())
 
 
 def _affinity() -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """Training as a process: the trainer, which applies an optimizer to a network, and what it records."""
 
-import threading
+import copy
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from fastnn.engine import Session, make_table
 from fastnn.network import Network
 from fastnn.optimizers import SGD, Adam
 from fastnn.state import State
+from fastnn.threads import turn_of
 
 SLICE_SECONDS = 0.06  # Python takes over this often: Ctrl-C, time limits, progress
 REST_SHARE = 12  # of a slice is what a smaller team does before all threads are tried again: 5 ms
@@ -31,7 +33,7 @@ FIRST_SLICE_WORK = 1e9  # floating point operations before the speed is known
 CURVE_LENGTH = 1024  # epochs whose losses one call may record
 NEVER = 2**62
 # Attributes that are of this process: a pickle, or a copy, makes them anew.
-NOT_SAVED = ("state", "_session", "_turn", "_running")
+NOT_SAVED = ("state", "_session", "_turns", "_running_in")
 AUTO_BATCH = 200  # rows of a batch with batch_size='auto', as in scikit-learn
 
 
@@ -62,6 +64,13 @@ def check_patience(n_iter_no_change: Any) -> int:
     return int(min(number, NEVER))
 
 
+def check_shuffle(shuffle: Any) -> bool:
+    """`shuffle`, if it is True or False."""
+    if not isinstance(shuffle, bool | np.bool_):
+        raise ValueError(f"shuffle must be True or False; got {shuffle!r}.")
+    return bool(shuffle)
+
+
 def is_true(answer: Any) -> bool:
     """Whether a callback has said True, Python's or NumPy's; anything else means nothing."""
     return isinstance(answer, bool | np.bool_) and bool(answer)
@@ -70,8 +79,8 @@ def is_true(answer: Any) -> bool:
 class Trainer:
     """Trains a network in place. Moments, learning rate and counters stay between runs.
 
-    Runs of one trainer take turns, whatever threads they come from. A copy, or a pickle, holds a network and
-    moments of its own and goes on as the original would.
+    Runs of one trainer take turns, whatever threads they come from. A copy, or a pickle, made between runs
+    holds a network and moments of its own and goes on as the original would.
 
     Parameters
     ----------
@@ -122,13 +131,11 @@ class Trainer:
     ) -> None:
         if not isinstance(network, Network):
             raise TypeError(f"network must be a fastnn.Network; got {network!r}.")
-        if not isinstance(shuffle, bool | np.bool_):
-            raise ValueError(f"shuffle must be True or False; got {shuffle!r}.")
-        self.network = network
+        self._network = network
         self.alpha = check_number("alpha", alpha, 0, np.inf)
         resolve_batch(batch_size, 1)
         self.batch_size = batch_size
-        self.shuffle = shuffle
+        self.shuffle = check_shuffle(shuffle)
         self.random_state = check_seed("random_state", random_state)
         self.n_threads = check_threads(n_threads)
         self._prepare()
@@ -145,8 +152,13 @@ class Trainer:
         """What every trainer has of its own, whatever it is made from."""
         self.state = State(self.network)
         self._session: Session | None = None
-        # Reentrant, so that a run within a run meets an error and not itself.
-        self._turn, self._running = threading.RLock(), False
+        self._turns: dict[int, Any] = {}
+        self._running_in = 0  # process
+
+    @property
+    def network(self) -> Network:
+        """What is trained, always the same."""
+        return self._network
 
     @property
     def optimizer(self) -> SGD | Adam:
@@ -157,16 +169,18 @@ class Trainer:
     def optimizer(self, optimizer: SGD | Adam) -> None:
         if not isinstance(optimizer, SGD | Adam):
             raise TypeError(f"optimizer must be a fastnn.SGD or fastnn.Adam; got {optimizer!r}.")
-        self._refuse_while_running("assigning `optimizer`")
-        self._optimizer = optimizer
-        self.restart()
+        with turn_of(self._turns):
+            self._refuse_while_running("assigning `optimizer`")
+            self._optimizer = optimizer
+            self.restart()
 
     def restart(self) -> None:
         """Forget moments, step count and learning rate; keep parameters, history and the count of idle
         epochs.
         """
-        self._refuse_while_running("restart")
-        self.state.begin(self.optimizer)
+        with turn_of(self._turns):
+            self._refuse_while_running("restart")
+            self.state.begin(self.optimizer)
 
     @property
     def learning_rate(self) -> float:
@@ -220,6 +234,8 @@ class Trainer:
         weights = check_weights(sample_weight, matrix.shape[0], network.dtype)
         check_number("alpha", self.alpha, 0, np.inf)
         check_threads(self.n_threads)
+        check_shuffle(self.shuffle)
+        self.random_state = check_seed("random_state", self.random_state)
         if not isinstance(epochs, Integral) or isinstance(epochs, bool) or epochs < 1:
             raise ValueError(f"epochs must be an int >= 1; got {epochs!r}.")
         for name, function in (("score", score), ("on_epoch", on_epoch)):
@@ -245,13 +261,13 @@ class Trainer:
         """`run` for arrays that are known to be right: C-contiguous, of the network's dtype, y (n, K),
         weights or (0,).
         """
-        with self._turn:
+        with turn_of(self._turns):
             self._refuse_while_running("run")
-            self._running = True
+            self._running_in = os.getpid()
             try:
                 return self._run(X, y, sample_weight, epochs, score, on_epoch, max_time)
             finally:
-                self._running = False
+                self._running_in = 0
 
     def _run(
         self,
@@ -303,11 +319,14 @@ class Trainer:
         return "diverged"
 
     def _refuse_while_running(self, what: str) -> None:
-        if self._running:
+        if self._running_in == os.getpid():
             raise RuntimeError(
                 f"{what} is not possible while the trainer runs, by `on_epoch` or `score` for example: return"
                 " True from `on_epoch` to end the run first, or take another Trainer."
             )
+
+    def __copy__(self) -> "Trainer":
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         kept = {name: value for name, value in vars(self).items() if name not in NOT_SAVED}

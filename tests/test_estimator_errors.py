@@ -249,6 +249,20 @@ def test_a_bad_partial_fit_changes_nothing(rows, labels):
         np.testing.assert_array_equal(part, old)
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [{"n_threads": 0}, {"alpha": "x"}, {"alpha": -1}, {"tol": "x"}, {"batch_size": 2.5}, {"shuffle": "no"}],
+    ids=str,
+)
+def test_a_bad_parameter_set_between_calls_is_named(parameters):
+    model = small().partial_fit(X, y, classes=[0, 1, 2])
+    before = [part.copy() for part in model.coefs_]
+    with pytest.raises(ValueError, match=f"The '{next(iter(parameters))}' parameter of MLPClassifier"):
+        model.set_params(**parameters).partial_fit(X, y)
+    for part, other in zip(model.coefs_, before, strict=True):
+        np.testing.assert_array_equal(part, other)
+
+
 def test_a_failed_first_partial_fit_leaves_the_model_unfitted():
     model = small()
     with pytest.raises(ValueError, match="classes must be passed"):

@@ -243,6 +243,12 @@ def test_ctrl_c_in_partial_fit_is_told():
     assert np.isfinite(model.predict_proba(X)).all()
 
 
+def test_a_warning_points_to_the_line_that_has_called_fit():
+    with pytest.warns(ConvergenceWarning) as caught:
+        small(max_iter=2).fit(X, y)
+    assert caught[0].filename == __file__
+
+
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_a_warning_that_is_an_error_leaves_the_model(solver):
     model = small(solver=solver, max_iter=2)

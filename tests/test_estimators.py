@@ -177,6 +177,27 @@ def test_online_learning_goes_on_after_a_pickle_as_if_nothing_had_happened(kind,
     assert (model.t_, model.loss_curve_) == (twin.t_, twin.loss_curve_)
 
 
+@UNCONVERGED
+@pytest.mark.parametrize(
+    "changed", [{"solver": "sgd"}, {"solver": "lbfgs"}, {"learning_rate_init": -1}], ids=str
+)
+def test_a_pickle_loads_whatever_has_been_set_since(changed):
+    model = small(MLPClassifier).partial_fit(*IRIS, classes=[0, 1, 2])
+    twin = pickle.loads(pickle.dumps(model.set_params(**changed)))
+    settings = {"solver": "adam", "learning_rate_init": 0.001}
+    for each in (model, twin):
+        each.set_params(**settings).partial_fit(*IRIS)
+    assert_equal_weights(weights_of(model), weights_of(twin))
+
+
+def test_online_learning_leaves_the_users_generator_alone():
+    generator = np.random.RandomState(5)
+    model = small(MLPClassifier, random_state=generator).partial_fit(*IRIS, classes=[0, 1, 2])
+    before = generator.get_state()[1].copy()
+    model.set_params(random_state=0).partial_fit(*IRIS)
+    np.testing.assert_array_equal(generator.get_state()[1], before)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pickle_keeps_the_mean_of_gradients_when_betas_are_set(kind):
     classes = {"classes": [0, 1, 2]} if kind is MLPClassifier else {}

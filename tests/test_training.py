@@ -170,7 +170,9 @@ def test_a_trainer_takes_no_other_thing_for_an_optimizer():
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))])
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))]
+)
 def test_a_copy_of_a_trainer_goes_on_as_the_original_would(duplicate, name):
     network = classifier()
     X, y = draw_data(network, 90)
@@ -212,6 +214,59 @@ def test_runs_of_one_trainer_from_several_threads_take_turns(batch_size):
         other.run(X, y, epochs=4)
     np.testing.assert_array_equal(network.parameters, other.network.parameters)
     assert trainer.history == other.history
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_forked_during_a_run_trains_by_itself():
+    network = classifier()
+    X, y = draw_data(network, 50)
+    trainer = Trainer(network, Adam(), n_iter_no_change=np.inf)
+    trainer.run(X, y, epochs=1)
+    begun, forked = threading.Event(), threading.Event()
+
+    def wait(each):
+        begun.set()
+        return forked.wait(30)
+
+    thread = threading.Thread(target=trainer.run, args=(X, y), kwargs={"epochs": 2, "on_epoch": wait})
+    thread.start()
+    begun.wait(30)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # a child that waits for a lock for ever is ended by it
+        os._exit(0 if trainer.run(X, y, epochs=1) == "max_iter" else 1)
+    forked.set()
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("random_state", "seed", "random_state must be None, an int"),
+        ("shuffle", "no", "shuffle must be True or False; got 'no'"),
+        ("alpha", -1, r"alpha must be a number in \[0, inf\]; got -1"),
+        ("batch_size", 0, "batch_size must be 'auto', 'full' or an int >= 1; got 0"),
+        ("n_threads", 0, "n_threads must be None or an int >= 1; got 0"),
+    ],
+)
+def test_what_is_set_between_runs_is_checked(name, value, message):
+    network = classifier()
+    X, y = draw_data(network, 50)
+    trainer = Trainer(network, Adam())
+    trainer.random_state = 5
+    trainer.run(X, y, epochs=1)
+    setattr(trainer, name, value)
+    with pytest.raises(ValueError, match=message):
+        trainer.run(X, y, epochs=1)
+    assert len(trainer.history.loss) == 1
+
+
+def test_a_trainer_keeps_its_network():
+    trainer = Trainer(classifier(), Adam())
+    with pytest.raises(AttributeError, match="no setter"):
+        trainer.network = classifier()
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
+from numbers import Integral
 from operator import is_
 from typing import Any, Self
 
@@ -24,9 +24,10 @@ from fastnn.estimators._convert import from_sklearn, to_sklearn
 from fastnn.estimators._parameters import ADDITIONS, STOCHASTIC_SOLVERS, Parameters
 from fastnn.estimators._validation import Rows, check_rows, check_validation_set
 from fastnn.network import Network
+from fastnn.threads import turn_of
 
 # Attributes that are rebuilt on loading, or that belong to one run only; they stay out of pickles.
-_NOT_SAVED = ("_network", "_views", "_random_state", "_optimizer", "_partial_fit_lock")
+_NOT_SAVED = ("_network", "_views", "_random_state", "_optimizer", "_turns", "_generator_is_own")
 
 
 class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
@@ -86,7 +87,7 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         dtype = self._float_types() if network is None else network.dtype
         rows = self._check_training_set(X, y, sample_weight, dtype=dtype, reset=fresh)
         held_out = check_validation_set(self, validation, rows.X.dtype)
-        self._random_state = check_seed("random_state", check_random_state(self.random_state))
+        self._random_state = self._make_generator()
         network = self._initialize(rows) if network is None else self._restart(network)
         solve = _lbfgs.train if self.solver == "lbfgs" else _stochastic.train
         network, warn = solve(self, rows, held_out, network, hooks)
@@ -96,7 +97,7 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
     @property
     def _turn(self) -> Any:
         """Of calls of `partial_fit`, which train one network in place, one at a time."""
-        return self.__dict__.setdefault("_partial_fit_lock", threading.RLock())
+        return turn_of(self.__dict__.setdefault("_turns", {}))
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
         """One pass over the given rows; the network, the optimizer and the history live on."""
@@ -122,11 +123,17 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         return self
 
     def _reseeded(self) -> Any:
-        """The random state of this call: a new one costs 100 µs, seeding the last one again 2 µs."""
+        """The random state of this call: a new one costs 100 µs, seeding the last one again 2 µs, unless it
+        is somebody else's.
+        """
         last = self.__dict__.get("_random_state")
-        if type(self.random_state) is int and last is not None:
+        if type(self.random_state) is int and last is not None and self.__dict__.get("_generator_is_own"):
             last.seed(self.random_state)
             return last
+        return self._make_generator()
+
+    def _make_generator(self) -> Any:
+        self._generator_is_own = isinstance(self.random_state, Integral)
         return check_seed("random_state", check_random_state(self.random_state))
 
     @classmethod
@@ -209,7 +216,7 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
 
     def _fitted_attributes(self) -> dict[str, Any]:
         parameters = self.get_params(deep=False)
-        return {name: value for name, value in vars(self).items() if name not in parameters}
+        return {name: value for name, value in vars(self).items() if name not in {*parameters, "_turns"}}
 
     def _outputs(self, X: Any, *, logits: bool = False) -> Any:
         network = self._fitted_network()

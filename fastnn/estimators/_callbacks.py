@@ -8,15 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-__all__ = ["CallbackSupportMixin", "FitHooks", "with_callbacks"]
+__all__ = ["CALLER", "CallbackSupportMixin", "FitHooks", "with_callbacks"]
 
 if TYPE_CHECKING:
     from fastnn.estimators._base import BaseMLP
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
+# The `stacklevel` of warnings that point to the line that has called `fit`: `fit` calls what warns, and the
+# decorator is one frame more.
+CALLER = 3
+
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
+
+    CALLER = 4
 except ImportError:
 
     class CallbackSupportMixin:  # type: ignore[no-redef]

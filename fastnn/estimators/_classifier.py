@@ -73,8 +73,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     n_threads : int or None, default=None
         Threads of the engine; None lets it decide from the work. The result does not depend on it.
     max_time : float or None, default=None
-        Seconds after which training stops with a ConvergenceWarning, also in the middle of an epoch; `loss_`
-        is infinite if that was the first.
+        Seconds after which training stops with a ConvergenceWarning, looked at 15 times a second, also in the
+        middle of an epoch; `loss_` is infinite if that was the first.
     early_stopping_metric : 'score', 'loss', name of a scorer or callable, default='score'
         What `early_stopping` watches: accuracy, the validation loss, or any scorer of scikit-learn.
 

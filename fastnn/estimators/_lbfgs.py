@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.optimize import _check_optimize_result
 from threadpoolctl import ThreadpoolController
 
+from fastnn.estimators._callbacks import CALLER
 from fastnn.estimators._metrics import mean_loss
 from fastnn.estimators._stochastic import INTERRUPTED, raise_if_not_finite
 from fastnn.estimators._validation import Rows
@@ -171,10 +172,10 @@ def _options(model: BaseMLP) -> dict[str, Any]:
 
 def _warn(model: BaseMLP, reason: str | None) -> None:
     if reason == "interrupted":
-        warnings.warn(INTERRUPTED, stacklevel=3)
+        warnings.warn(INTERRUPTED, stacklevel=CALLER)
     elif reason == "max_time":
         message = f"lbfgs failed to converge within max_time={model.max_time} s ({model.n_iter_} iterations)."
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        warnings.warn(message, ConvergenceWarning, stacklevel=CALLER)
 
 
 def _joined(weights: Sequence[Any], biases: Sequence[Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from fastnn import kernels
 from fastnn.estimators._validation import Rows, clip_batch_size
 from fastnn.network import Network
 from fastnn.optimizers import SGD, Adam
-from fastnn.training import Trainer
+from fastnn.training import Trainer, check_patience
 
 if TYPE_CHECKING:
     from fastnn.estimators._base import BaseMLP
@@ -20,18 +20,24 @@ if TYPE_CHECKING:
 class Process(Trainer):
     """Trains the network of an estimator, by the estimator's parameters."""
 
-    def __init__(self, model: BaseMLP, network: Network) -> None:
-        super().__init__(network, optimizer_of(model), random_state=model._random_state)
-        self.state.reals[kernels.state.LOSS_SCALE] = model._loss_scale()
+    def __init__(self, model: BaseMLP, network: Network, optimizer: SGD | Adam | None = None) -> None:
+        draws = vars(model).get("_random_state")  # none yet where a pickle is loaded: `configure` sets it
+        rule = optimizer or optimizer_of(model)
+        super().__init__(network, rule, random_state=draws, loss_scale=model._loss_scale())
+        self._settings = settings_of(model)
 
     def configure(self, model: BaseMLP, n_rows: int) -> None:
         """Take over the parameters that may change between two calls of `partial_fit`."""
-        names = kernels.state
+        names, settings = kernels.state, settings_of(model)
+        # To validate takes 0.3 ms.
+        if not all(map(is_, settings, self._settings)):
+            model._validate_params()
+            self._settings = settings
         self.batch_size = clip_batch_size(model.batch_size, n_rows)
         self.shuffle, self.alpha, self.n_threads = model.shuffle, model.alpha, model.n_threads
         self.random_state = model._random_state
         self.state.reals[names.TOL] = model.tol
-        self.state.ints[names.PATIENCE] = min(model.n_iter_no_change, sys.maxsize)
+        self.state.ints[names.PATIENCE] = check_patience(model.n_iter_no_change)
 
     def go_on(self, model: BaseMLP) -> None:
         """Continue the history of a model under a new optimizer, as a warm start does."""
@@ -67,6 +73,14 @@ class Process(Trainer):
         """Go on after `step` updates at this rate."""
         self.state.ints[kernels.state.STEP] = step
         self.state.reals[kernels.state.RATE] = learning_rate
+
+
+def settings_of(model: BaseMLP) -> tuple[Any, ...]:
+    """What `configure` takes over."""
+    return (
+        *(model.batch_size, model.shuffle, model.alpha, model.n_threads),
+        *(model.tol, model.n_iter_no_change),
+    )
 
 
 def optimizer_of(model: BaseMLP) -> SGD | Adam:

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from fastnn.checks import is_finite
+from fastnn.estimators._callbacks import CALLER
 from fastnn.estimators._monitor import Monitor
 from fastnn.estimators._process import Process
 from fastnn.estimators._validation import Rows
@@ -87,8 +88,7 @@ def train_once(model: BaseMLP, rows: Rows, network: Network) -> str:
 
 def resume(model: BaseMLP, network: Network, saved: dict[str, Any]) -> Process:
     """The trainer of an unpickled model, with its moments, counters and rate."""
-    model._random_state = model._reseeded()
-    process = Process(model, network)
+    process = Process(model, network, saved.get("optimizer"))
     process.state.restore(saved)
     process.history.loss = model.loss_curve_
     return process
@@ -143,6 +143,6 @@ def _warn(model: BaseMLP, status: str) -> None:
     }
     if status in reached:
         message = f"Stochastic Optimizer: {reached[status]} the optimization hasn't converged yet."
-        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        warnings.warn(message, ConvergenceWarning, stacklevel=CALLER)
     elif status == "interrupted":
-        warnings.warn(INTERRUPTED, stacklevel=3)
+        warnings.warn(INTERRUPTED, stacklevel=CALLER)

@@ -1,7 +1,8 @@
 """The entry points: training by batches and by samples, prediction. Loops only, no formula of its own.
 
 Every thread of a team makes the same call with its own rank. Rank 0 alone changes the state of the run,
-between two barriers; what there is to do in a step is shared by counters that all change (meeting.py).
+between two barriers, or both of two threads keep one of their own; what there is to do in a step is shared by
+counters that all change (meeting.py).
 """
 
 from fastnn.kernels.backprop import Data, Model
@@ -324,7 +325,7 @@ def take_steps_alike(rank, n_threads, model, moments, data, work, control):
     ints, reals, curve, key = control.ints, control.reals, control.loss_curve, control.key
     params, first, second = model.params, moments.first, moments.second
     own, hyper, order = control.replica, moments.hyper, data.order
-    barrier(control.barrier, n_threads)  # rank 0 has judged the last score
+    barrier(control.barrier, n_threads)  # rank 0 may have judged a score (train)
     if rank > 0:
         copy_run(model, moments, data, control)
         ints, reals, curve, key = own.ints, own.reals, own.loss_curve, own.key

@@ -61,7 +61,8 @@ import numpy as np
     N_REALS,
 ) = range(19)
 
-# Phases of a step, in each of which threads take things from each other's shares when theirs are done.
+# Phases of a step, in each of which threads take things from each other's shares when theirs are done. Where
+# two threads take steps alike, there is but one, and the first two counters are for every other step.
 FORWARD_AND_BACK, GRADIENTS, UPDATES, PHASES = range(4)
 # Parameters whose shards are added at once: the sum stays in L1 until it is used.
 SUM_NUMBERS = 4096
