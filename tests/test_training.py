@@ -343,6 +343,18 @@ def test_the_team_gets_smaller_when_one_comes_late_and_no_bit_changes(kind, n_th
     assert trainer.state.ints[state.TEAM] == 1
 
 
+def test_who_was_late_is_known_after_a_call_of_a_single_step(monkeypatch):
+    monkeypatch.setattr(engine, "LONG_WAIT", 0)
+    monkeypatch.setattr(engine, "WORK_PER_LOOK", np.inf)  # whoever waits at all finds the others late
+    monkeypatch.setattr(engine, "taken_cores", TakenCores())
+    sizes, batch = FEW_SHARDS
+    network = classifier(sizes=sizes)
+    X, y = draw_data(network, batch)
+    trainer, teams = Trainer(network, Adam(), batch_size="full", n_threads=2), []
+    trainer.run(X, y, epochs=200, on_epoch=lambda each: teams.append(each.state.ints[state.TEAM]))
+    assert 1 in teams
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_two_threads_keep_small_networks_of_their_own(dtype):
     for sizes, batch, n_threads, kept in [

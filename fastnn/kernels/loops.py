@@ -351,6 +351,9 @@ def take_steps_alike(rank, n_threads, model, moments, data, work, control):
         everything = reference((own_model, vectors_here, own_data, work, here))
         begin_batch(own_data, vectors_here, here)
         if ints[GO] == 0 or rank >= n_threads:
+            # Who was late in the last step counts, too: it may have been the only one of the call.
+            if rank == 0 and was_late(control.barrier) and n_threads > 1:
+                shrink_team(ints, n_threads - 1)
             break
         # For the next step: all that took by these counters have met since, and nobody will before they meet
         # again.
