@@ -140,10 +140,9 @@ def make_multiply(forward):
     @kernel(embed=True)
     def multiply(parameters, strides, scratch, places, ends, sizes, panels, n_rows, picks):
         """`product` by (weights, bias) = parameters of (inputs, outputs) = sizes for panels[0] <= panel <
-        panels[1]; (source, target) = places are (at, width) each. (last_end, a_at) = ends: what becomes of
-        the sums after their last part, and where the a is whose derivative they are multiplied by; forward,
-        nothing reads it. Back, the last panel may have few of the tile's n_rows rows. The inputs are those
-        that scratch.active lists if it `picks`.
+        panels[1]; (source, target) = places are (at, width) each. (last_end, a_at) = ends: the `end` of the
+        last part, and where `a` is, which forward nothing reads. Back, the last panel may have few of the
+        tile's n_rows rows. The inputs are those that scratch.active lists if it `picks`.
 
         A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn.
         """
