@@ -329,9 +329,9 @@ def take_steps_alike(rank, n_threads, model, moments, data, work, control):
     if rank > 0:
         copy_run(model, moments, data, control)
         ints, reals, curve, key = own.ints, own.reals, own.loss_curve, own.key
-        vectors, hyper, order = moments.replicas[0], own.hyper, own.order
-        params, first = vectors[0, : params.size], vectors[1, : first.size]
-        second = vectors[2, : second.size]
+        replica, hyper, order = moments.replicas[0], own.hyper, own.order
+        params, first = replica[0, : params.size], replica[1, : first.size]
+        second = replica[2, : second.size]
     for turn in range(2):
         reset(control.taken[turn, rank])
     barrier(control.barrier, n_threads)  # and the copies are made
@@ -339,17 +339,20 @@ def take_steps_alike(rank, n_threads, model, moments, data, work, control):
     own_model = Model(model.layers, model.codes, params, model.zeros)
     own_data = Data(data.table, data.y, data.weights, order)
     net, n_shards = reference((own_model, own_data, work)), moments.gradients.shape[0]
+    # Both turns are laid out once, 3 KB each: 64-100-10 with 200 rows 0.98, 8-100-1 0.98 (in turn).
+    losses, joined, meeting = control.shard_losses, control.joined, (control.barrier, control.taken, own)
+    run, vectors = (ints, reals, curve, key, control.chunks, control.squares), (first, second, hyper)
+    even = Control(*run, losses[:n_shards], joined[:n_shards], *meeting)
+    odd = Control(*run, losses[n_shards:], joined[n_shards:], *meeting)
+    even_moments = Moments(moments.gradients, moments.others, *vectors, moments.replicas)
+    odd_moments = Moments(moments.others, moments.gradients, *vectors, moments.replicas)
+    even_step = reference((own_model, even_moments, own_data, work, even))
+    odd_step = reference((own_model, odd_moments, own_data, work, odd))
     while True:
-        turn, gradients, others = 0, moments.gradients, moments.others
+        turn, gradients, everything, here = 0, moments.gradients, even_step, even
         if ints[STEP] % 2:
-            turn, gradients, others = 1, others, gradients
-        at, end = turn * n_shards, (turn + 1) * n_shards
-        sums = control.squares, control.shard_losses[at:end], control.joined[at:end]
-        meeting = control.barrier, control.taken, own
-        here = Control(ints, reals, curve, key, control.chunks, *sums, *meeting)
-        vectors_here = Moments(gradients, others, first, second, hyper, moments.replicas)
-        everything = reference((own_model, vectors_here, own_data, work, here))
-        begin_batch(own_data, vectors_here, here)
+            turn, gradients, everything, here = 1, moments.others, odd_step, odd
+        begin_batch(own_data, even_moments, here)
         if ints[GO] == 0 or rank >= n_threads:
             # Who was late in the last step counts, too: it may have been the only one of the call.
             if rank == 0 and was_late(control.barrier) and n_threads > 1:
