@@ -53,6 +53,7 @@ KERNEL_FLOORS = [
         "dots",
         "cache",
         "codes",
+        "interrupts",
         "jit",
         "layout",
         "meeting",

@@ -1,14 +1,18 @@
 """Entry points: which arguments they take, and how often they compile."""
 
+import ctypes
 import gc
 import os
+import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numba
 import numpy as np
 import pytest
+from numba.core.codegen import JITCodeLibrary
 
 from fastnn.kernels.jit import entry, kernel
 
@@ -51,6 +55,42 @@ def test_memory_maps_are_arrays(tmp_path):
     np.save(tmp_path / "matrix.npy", pair.matrix)
     weigh(pair._replace(matrix=np.load(tmp_path / "matrix.npy", mmap_mode="r")), out, 1.0)
     np.testing.assert_array_equal(out, [0, 10, 20])
+
+
+@pytest.mark.filterwarnings("error")
+def test_ctrl_c_in_a_callback_of_llvm_is_not_lost(monkeypatch):
+    @entry(reads=["x"])
+    def treble(x, out):
+        for i in range(x.size):
+            out[i] = 3 * x[i]
+
+    finalize, handler = JITCodeLibrary._finalize_specific, signal.getsignal(signal.SIGINT)
+    callback = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))
+
+    def interrupted(library):
+        callback()
+        finalize(library)
+
+    monkeypatch.setattr(JITCodeLibrary, "_finalize_specific", interrupted)
+    out = np.zeros(3)
+    with pytest.raises(KeyboardInterrupt):
+        treble(np.ones(3), out)
+    assert signal.getsignal(signal.SIGINT) is handler
+    monkeypatch.undo()
+    treble(np.ones(3), out)
+    np.testing.assert_array_equal(out, 3)
+
+
+def test_other_threads_compile_without_a_word_to_signals():
+    @entry(reads=["x"])
+    def halve(x, out):
+        for i in range(x.size):
+            out[i] = x[i] / 2
+
+    out = np.zeros(3)
+    with ThreadPoolExecutor() as threads:
+        threads.submit(halve, np.ones(3), out).result()
+    np.testing.assert_array_equal(out, 0.5)
 
 
 @pytest.mark.parametrize("scale", [2, 2.0, np.float32(2), np.int64(2)])

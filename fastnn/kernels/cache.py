@@ -25,6 +25,7 @@ from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 from fastnn.kernels import simd
+from fastnn.kernels.interrupts import interrupts_held
 
 FORMAT = 1
 SUFFIX = ".fastnn"
@@ -247,7 +248,8 @@ class FunctionCache:
         try:
             path = self.path(signature, target_context.codegen())
             body = read(path) if path else None
-            result = body and CompileResult._rebuild(target_context, *pickle.loads(body))
+            with interrupts_held():
+                result = body and CompileResult._rebuild(target_context, *pickle.loads(body))
         except Exception as error:
             warn(error)
             return None

@@ -21,6 +21,7 @@ from numba.core.compiler_machinery import PassManager
 from fastnn.kernels.apart import compiled_apart, deal
 from fastnn.kernels.arguments import fits, formal_of, precision
 from fastnn.kernels.cache import FunctionCache
+from fastnn.kernels.interrupts import interrupts_held
 from fastnn.kernels.resolution import RememberingContext
 from fastnn.kernels.simd import VECTOR_BITS
 
@@ -122,6 +123,10 @@ class WholeVectorLibrary(JITCodeLibrary):
             # Of all that LLVM knows, llvmlite lets pass only attributes without a value.
             set.add(function.attributes, '"prefer-vector-width"="512"')
         super().add_ir_module(ir_module)
+
+    def _finalize_specific(self):
+        with interrupts_held():
+            super()._finalize_specific()
 
 
 class CalleeLibrary(WholeVectorLibrary):
