@@ -28,8 +28,10 @@ def check_number(
     return number
 
 
-def check_numbers(name: str, values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """`values` as a C-contiguous, aligned array of `dtype`; what is too large for it becomes infinite."""
+def check_numbers(name: str, values: ArrayLike, dtype: np.dtype[Any] | None) -> NDArray[Any]:
+    """`values` as a C-contiguous, aligned array of `dtype`, their own if None; what is too large for it
+    becomes infinite.
+    """
     try:
         array = np.asarray(values)
         if array.dtype.kind not in "buifO":
@@ -60,6 +62,13 @@ def check_seed(name: str, seed: Any) -> np.random.RandomState:
     except (AttributeError, TypeError, ValueError):
         pass
     raise ValueError(f"{name} must be None, an int in [0, 2**32), or a RandomState on MT19937; got {seed!r}.")
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """`value`, if it is True or False, Python's or NumPy's."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False; got {value!r}.")
+    return bool(value)
 
 
 def check_threads(n_threads: Any) -> int | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastnn.architecture import choose
-from fastnn.checks import check_number
+from fastnn.checks import check_flag, check_number
 from fastnn.kernels import codes
 
 
@@ -34,9 +34,7 @@ class SGD:
         check_number("momentum", self.momentum, 0, 1)
         check_number("power_t", self.power_t, 0, np.inf)
         choose("schedule", self.schedule, tuple(codes.SCHEDULES))
-        if not isinstance(self.nesterov, bool | np.bool_):
-            raise ValueError(f"nesterov must be True or False; got {self.nesterov!r}.")
-        if self.nesterov and self.momentum == 0:
+        if check_flag("nesterov", self.nesterov) and self.momentum == 0:
             raise ValueError("nesterov=True needs a momentum above 0, 0.9 for example; got momentum=0.")
 
     @property

@@ -1,4 +1,6 @@
-"""What training has come to: counters, levels and moments, which the kernels read and write in place."""
+"""What training has come to: counters, levels and moments, which the kernels read and write in place, and the
+generator's key, which they take and give back.
+"""
 
 from math import sqrt
 from typing import Any
@@ -95,3 +97,20 @@ class State:
 
     def _moments(self) -> list[NDArray[Any]]:
         return [moment for moment in (self.first, self.second) if moment.size]
+
+
+def read_key(random_state: np.random.RandomState) -> NDArray[np.uint32]:
+    """Mersenne Twister state as the shuffle kernel takes it."""
+    key: NDArray[np.uint32] = kernels.random.new_key()
+    n_words = kernels.random.WORDS
+    _, key[:n_words], key[n_words], *_ = random_state.get_state()
+    return key
+
+
+def write_key(random_state: np.random.RandomState, key: NDArray[np.uint32]) -> None:
+    """Let `random_state` go on after the kernel's draws."""
+    name, _, _, has_gauss, gauss = random_state.get_state(legacy=True)
+    # NumPy reads a list in 14 us and an array in 43.
+    n_words = kernels.random.WORDS
+    words: Any = key[:n_words].tolist()
+    random_state.set_state((str(name), words, int(key[n_words]), int(has_gauss), float(gauss)))

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnn import kernels
 from fastnn.checks import (
+    check_flag,
     check_inputs,
     check_number,
     check_seed,
@@ -24,7 +25,7 @@ from fastnn.checks import (
 from fastnn.engine import Session, make_table
 from fastnn.network import Network
 from fastnn.optimizers import SGD, Adam
-from fastnn.state import State
+from fastnn.state import State, read_key, write_key
 from fastnn.threads import turn_of
 
 SLICE_SECONDS = 0.06  # Python takes over this often: Ctrl-C, time limits, progress
@@ -62,13 +63,6 @@ def check_patience(n_iter_no_change: Any) -> int:
     if number != np.inf and number != int(number):
         raise ValueError(f"n_iter_no_change must be a whole number or inf; got {n_iter_no_change!r}.")
     return int(min(number, NEVER))
-
-
-def check_shuffle(shuffle: Any) -> bool:
-    """`shuffle`, if it is True or False."""
-    if not isinstance(shuffle, bool | np.bool_):
-        raise ValueError(f"shuffle must be True or False; got {shuffle!r}.")
-    return bool(shuffle)
 
 
 def is_true(answer: Any) -> bool:
@@ -135,14 +129,11 @@ class Trainer:
         self.alpha = check_number("alpha", alpha, 0, np.inf)
         resolve_batch(batch_size, 1)
         self.batch_size = batch_size
-        self.shuffle = check_shuffle(shuffle)
+        self.shuffle = check_flag("shuffle", shuffle)
         self.random_state = check_seed("random_state", random_state)
         self.n_threads = check_threads(n_threads)
         self._prepare()
-        names = kernels.state
-        self.state.ints[names.PATIENCE] = check_patience(n_iter_no_change)
-        self.state.reals[names.TOL] = check_number("tol", tol, 0, np.inf)
-        self.state.reals[names.LOSS_SCALE] = check_number("loss_scale", loss_scale, 0, np.inf)
+        self.tol, self.n_iter_no_change, self.loss_scale = tol, n_iter_no_change, loss_scale
         self.history = History()
         self._earlier_epochs = 0
         self.best: Network | None = None
@@ -163,7 +154,7 @@ class Trainer:
     @property
     def optimizer(self) -> SGD | Adam:
         """Which steps are taken."""
-        return self._optimizer
+        return self.state.optimizer
 
     @optimizer.setter
     def optimizer(self, optimizer: SGD | Adam) -> None:
@@ -171,8 +162,7 @@ class Trainer:
             raise TypeError(f"optimizer must be a fastnn.SGD or fastnn.Adam; got {optimizer!r}.")
         with turn_of(self._turns):
             self._refuse_while_running("assigning `optimizer`")
-            self._optimizer = optimizer
-            self.restart()
+            self.state.begin(optimizer)
 
     def restart(self) -> None:
         """Forget moments, step count and learning rate; keep parameters, history and the count of idle
@@ -181,6 +171,34 @@ class Trainer:
         with turn_of(self._turns):
             self._refuse_while_running("restart")
             self.state.begin(self.optimizer)
+
+    @property
+    def tol(self) -> float:
+        """What counts as an improvement."""
+        return float(self.state.reals[kernels.state.TOL])
+
+    @tol.setter
+    def tol(self, tol: float) -> None:
+        self.state.reals[kernels.state.TOL] = check_number("tol", tol, 0, np.inf)
+
+    @property
+    def n_iter_no_change(self) -> float:
+        """Epochs without an improvement that training bears, an integer or infinity."""
+        patience = int(self.state.ints[kernels.state.PATIENCE])
+        return patience if patience < NEVER else np.inf
+
+    @n_iter_no_change.setter
+    def n_iter_no_change(self, n_iter_no_change: float) -> None:
+        self.state.ints[kernels.state.PATIENCE] = check_patience(n_iter_no_change)
+
+    @property
+    def loss_scale(self) -> float:
+        """Factor of the data term in the recorded losses."""
+        return float(self.state.reals[kernels.state.LOSS_SCALE])
+
+    @loss_scale.setter
+    def loss_scale(self, loss_scale: float) -> None:
+        self.state.reals[kernels.state.LOSS_SCALE] = check_number("loss_scale", loss_scale, 0, np.inf)
 
     @property
     def learning_rate(self) -> float:
@@ -220,7 +238,7 @@ class Trainer:
     ) -> str:
         """Train for up to `epochs` epochs on X (n, I) and y (see `Network.loss_and_gradient`).
 
-        `alpha`, `batch_size`, `shuffle`, `random_state` and `n_threads` may have been set since the last run.
+        Every setting of the constructor but the network may have been changed since the last run.
 
         `score(network)`, higher is better, decides on stopping in place of the loss; `best` keeps the best
         network. `on_epoch(trainer)` is called after each epoch; True ends the run. `max_time` is in seconds.
@@ -234,7 +252,7 @@ class Trainer:
         weights = check_weights(sample_weight, matrix.shape[0], network.dtype)
         check_number("alpha", self.alpha, 0, np.inf)
         check_threads(self.n_threads)
-        check_shuffle(self.shuffle)
+        check_flag("shuffle", self.shuffle)
         self.random_state = check_seed("random_state", self.random_state)
         if not isinstance(epochs, Integral) or isinstance(epochs, bool) or epochs < 1:
             raise ValueError(f"epochs must be an int >= 1; got {epochs!r}.")
@@ -336,7 +354,7 @@ class Trainer:
         self.__dict__.update(state)
         saved = self.__dict__.pop("saved")
         self._prepare()
-        self.state.begin(self.optimizer)
+        self.state.begin(saved["optimizer"])
         self.state.restore(saved)
 
     def _slices(
@@ -414,20 +432,3 @@ class Trainer:
 
 # By kernels.state: EPOCHS_DONE, STOPPED_IMPROVING, RATE_TOO_SMALL, DIVERGED.
 REASONS = {2: "max_iter", 3: "no_improvement", 4: "rate_too_small", 5: "diverged"}
-
-
-def read_key(random_state: np.random.RandomState) -> NDArray[np.uint32]:
-    """Mersenne Twister state as the shuffle kernel takes it."""
-    key: NDArray[np.uint32] = kernels.random.new_key()
-    n_words = kernels.random.WORDS
-    _, key[:n_words], key[n_words], *_ = random_state.get_state()
-    return key
-
-
-def write_key(random_state: np.random.RandomState, key: NDArray[np.uint32]) -> None:
-    """Let `random_state` go on after the kernel's draws."""
-    name, _, _, has_gauss, gauss = random_state.get_state(legacy=True)
-    # NumPy reads a list in 14 us and an array in 43.
-    n_words = kernels.random.WORDS
-    words: Any = key[:n_words].tolist()
-    random_state.set_state((str(name), words, int(key[n_words]), int(has_gauss), float(gauss)))

@@ -719,6 +719,33 @@ def test_improvement_smaller_than_tol_is_none():
     assert trainer.n_epochs == 6
 
 
+def test_rules_of_stopping_may_be_changed_between_runs_and_go_with_a_copy():
+    trainer = Trainer(Network(Architecture((2, 1))), Adam())
+    assert (trainer.tol, trainer.n_iter_no_change, trainer.loss_scale) == (1e-4, 10, 1.0)
+    trainer.tol, trainer.n_iter_no_change, trainer.loss_scale = 1e-3, np.inf, 2.0
+    trainer = copy.copy(trainer)
+    assert (trainer.tol, trainer.n_iter_no_change, trainer.loss_scale) == (1e-3, np.inf, 2.0)
+    assert trainer.run(*idle_data(), epochs=30) == "max_iter"
+    trainer.n_iter_no_change = 4
+    assert trainer.run(*idle_data(), epochs=30) == "no_improvement"
+    for name in ("tol", "n_iter_no_change", "loss_scale"):
+        with pytest.raises(ValueError, match=f"{name} must be a number"):
+            setattr(trainer, name, -1)
+    assert (trainer.tol, trainer.n_iter_no_change, trainer.loss_scale) == (1e-3, 4, 2.0)
+
+
+def test_loss_scale_multiplies_the_data_term_of_the_next_run():
+    network = classifier()
+    X, y = draw_data(network, 30)
+    trainer = Trainer(network, SGD(1e-30), alpha=0.5, batch_size="full")
+    trainer.run(X, y, epochs=1)
+    trainer.loss_scale = 3.0
+    trainer.run(X, y, epochs=1)
+    penalty = 0.25 * sum((w.astype(float) ** 2).sum() for w in network.weights) / 30
+    once, thrice = np.array(trainer.history.loss) - penalty
+    np.testing.assert_allclose(thrice, 3 * once, rtol=1e-6)
+
+
 def test_infinite_patience_does_all_epochs():
     trainer = Trainer(Network(Architecture((2, 1))), Adam(), n_iter_no_change=np.inf)
     assert trainer.run(*idle_data(), epochs=3000) == "max_iter"

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils._param_validation import Interval, InvalidParameterError, Options, StrOptions
 
+from fastnn.checks import check_dtype
+
 STOCHASTIC_SOLVERS = ("sgd", "adam")
 
 CONSTRAINTS: dict[str, list[Any]] = {
@@ -99,9 +101,4 @@ class Parameters:
 
     def _float_types(self) -> Any:
         """The dtype asked for, or the two that the engine knows: float32 stays, the rest becomes float64."""
-        if self.dtype is None:
-            return (np.float64, np.float32)
-        dtype = np.dtype(self.dtype)
-        if dtype not in (np.float32, np.float64):
-            raise InvalidParameterError(f"dtype must be None, 'float32' or 'float64', got {self.dtype!r}.")
-        return dtype.type
+        return (np.float64, np.float32) if self.dtype is None else check_dtype(self.dtype).type

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operator import is_
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +11,13 @@ from fastnn import kernels
 from fastnn.estimators._validation import Rows, clip_batch_size
 from fastnn.network import Network
 from fastnn.optimizers import SGD, Adam
-from fastnn.training import Trainer, check_patience
+from fastnn.training import Trainer
 
 if TYPE_CHECKING:
     from fastnn.estimators._base import BaseMLP
+
+# Of a model: what `configure` takes over.
+settings_of = attrgetter("batch_size", "shuffle", "alpha", "n_threads", "tol", "n_iter_no_change")
 
 
 class Process(Trainer):
@@ -28,16 +31,13 @@ class Process(Trainer):
 
     def configure(self, model: BaseMLP, n_rows: int) -> None:
         """Take over the parameters that may change between two calls of `partial_fit`."""
-        names, settings = kernels.state, settings_of(model)
+        settings = settings_of(model)
         # To validate takes 0.3 ms.
         if not all(map(is_, settings, self._settings)):
             model._validate_params()
             self._settings = settings
-        self.batch_size = clip_batch_size(model.batch_size, n_rows)
-        self.shuffle, self.alpha, self.n_threads = model.shuffle, model.alpha, model.n_threads
-        self.random_state = model._random_state
-        self.state.reals[names.TOL] = model.tol
-        self.state.ints[names.PATIENCE] = check_patience(model.n_iter_no_change)
+        batch_size, self.shuffle, self.alpha, self.n_threads, self.tol, self.n_iter_no_change = settings
+        self.batch_size, self.random_state = clip_batch_size(batch_size, n_rows), model._random_state
 
     def go_on(self, model: BaseMLP) -> None:
         """Continue the history of a model under a new optimizer, as a warm start does."""
@@ -73,14 +73,6 @@ class Process(Trainer):
         """Go on after `step` updates at this rate."""
         self.state.ints[kernels.state.STEP] = step
         self.state.reals[kernels.state.RATE] = learning_rate
-
-
-def settings_of(model: BaseMLP) -> tuple[Any, ...]:
-    """What `configure` takes over."""
-    return (
-        *(model.batch_size, model.shuffle, model.alpha, model.n_threads),
-        *(model.tol, model.n_iter_no_change),
-    )
 
 
 def optimizer_of(model: BaseMLP) -> SGD | Adam:
