@@ -117,22 +117,23 @@ class Network:
 
         `dtype` None is that of the first weights if they are float32, and float64 for all others.
         """
-        weights, biases = list(weights), list(biases)
+        weights = list_of("weights", weights)
         if dtype is None:
-            first = np.asarray(weights[0]).dtype if weights else np.float64
-            dtype = np.float32 if first == np.float32 else np.float64
+            single = weights and check_numbers("weights[0]", weights[0], None).dtype == np.float32
+            dtype = np.float32 if single else np.float64
         network = cls(architecture, dtype=dtype)
         network.assign(weights, biases)
         return network
 
     def assign(self, weights: Any, biases: Any) -> None:
         """Copy weights and biases into the network; nothing is changed if a shape or a number is wrong."""
-        weights, biases = list(weights), list(biases)
+        weights, biases = list_of("weights", weights), list_of("biases", biases)
         for name, given, own in (("weights", weights, self.weights), ("biases", biases, self.biases)):
-            shapes, wanted = [np.shape(array) for array in given], [array.shape for array in own]
+            arrays = [check_numbers(f"{name}[{i}]", array, self.dtype) for i, array in enumerate(given)]
+            shapes, wanted = [array.shape for array in arrays], [array.shape for array in own]
             if shapes != wanted:
                 raise ValueError(f"{name} must have the shapes {wanted}; got {shapes}.")
-            if not all(np.isfinite(check_numbers(name, array, self.dtype)).all() for array in given):
+            if not all(np.isfinite(array).all() for array in arrays):
                 raise ValueError(f"{name} must be finite in {self.dtype}; they hold NaN or infinity.")
         # By way of a new one, since what is given may be views of this network, and what lies between its own
         # is 0 only until training diverges.
@@ -193,6 +194,14 @@ class Network:
         weights = check_weights(sample_weight, matrix.shape[0], self.dtype)
         check_number("alpha", alpha, 0, np.inf)
         return Gradient(self, matrix, targets, weights, alpha=alpha)()
+
+
+def list_of(name: str, arrays: Any) -> list[Any]:
+    """`arrays`, one a layer, as a list."""
+    try:
+        return list(arrays)
+    except TypeError as error:
+        raise TypeError(f"{name} must be a list of arrays, one a layer; got {arrays!r}.") from error
 
 
 def views(table: NDArray[Any], vector: NDArray[Any]) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:

@@ -81,8 +81,9 @@ def test_each_command_has_help(command, capsys):
         (["train", "iris", "--learning-rate", "-1"], "--learning-rate: must be a number > 0; got '-1'"),
         (["train", "iris", "--alpha", "nan"], "--alpha: must be a number >= 0; got 'nan'"),
         (["train", "iris", "--steps", "lbfgs"], "invalid choice: 'lbfgs'"),
-        (["compare", "iris", "--goal", "2"], "--goal: must be a score, a number <= 1; got '2'"),
-        (["compare", "iris", "--goal", "high"], "--goal: must be a score, a number <= 1; got 'high'"),
+        (["compare", "iris", "--goal", "2"], "--goal: must be a score, a finite number <= 1; got '2'"),
+        (["compare", "iris", "--goal", "high"], "--goal: must be a score, a finite number <= 1; got 'high'"),
+        (["compare", "iris", "--goal=-inf"], "--goal: must be a score, a finite number <= 1; got '-inf'"),
         (["compare", "iris", "--seed", "-1"], "--seed: must be an integer in [0, 2**32); got '-1'"),
     ],
 )

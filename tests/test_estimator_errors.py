@@ -11,6 +11,7 @@ from sklearn.neural_network import MLPClassifier as OriginalClassifier
 from sklearn.neural_network import MLPRegressor as OriginalRegressor
 
 from fastnn import MLPClassifier, MLPRegressor
+from fastnn.estimators import _stochastic
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 KINDS = [MLPClassifier, MLPRegressor]
@@ -169,6 +170,23 @@ def test_a_bad_class_weight_is_refused(class_weight, message):
 def test_weights_that_are_zero_together_are_refused():
     with pytest.raises(ValueError, match="class_weight and sample_weight together must leave a row"):
         small(class_weight={0: 0}).fit(X, y, sample_weight=(y == 0).astype(float))
+
+
+def test_weights_that_are_too_large_together_are_refused():
+    message = r"class_weight and sample_weight together must be finite in float32; got class_weight=.*1e\+30"
+    with pytest.raises(ValueError, match=message):
+        small(class_weight={0: 1e30}).fit(X.astype("float32"), y, sample_weight=np.full(len(y), 1e10))
+
+
+@pytest.mark.parametrize("fate", ["held out", "left to train on"])
+def test_early_stopping_with_weights_for_one_part_of_the_rows_only_is_refused(fate, monkeypatch):
+    parts = {"left to train on": np.arange(15, len(y)), "held out": np.arange(15)}
+    monkeypatch.setattr(_stochastic, "train_test_split", lambda *_, **__: parts.values())
+    weights = np.ones(len(y))
+    weights[parts[fate]] = 0
+    message = f"sample_weight is 0 for all {len(parts[fate])} rows {fate} by early_stopping=True"
+    with pytest.raises(ValueError, match=message):
+        small(early_stopping=True).fit(X, y, sample_weight=weights)
 
 
 def test_an_unknown_metric_is_named():

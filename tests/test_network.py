@@ -367,6 +367,22 @@ def test_parameters_of_the_network_itself_may_be_assigned_and_what_lies_between_
     np.testing.assert_array_equal(network.parameters, before)
 
 
+@pytest.mark.parametrize(
+    ("weights", "biases", "error", "message"),
+    [
+        (None, [], TypeError, "weights must be a list of arrays, one a layer; got None"),
+        ([np.ones((3, 4)), np.ones((4, 2))], 5, TypeError, "biases must be a list of arrays, .*; got 5"),
+        ([[[1], [2, 3]]], [], ValueError, r"weights\[0\] must be an array of real numbers; got list"),
+        ([np.ones((3, 4)), "ab"], [], ValueError, r"weights\[1\] must be an array of real numbers; got str"),
+    ],
+)
+def test_what_is_no_list_of_arrays_is_refused_by_name(weights, biases, error, message):
+    with pytest.raises(error, match=message):
+        Network.from_arrays(PLAIN, weights, biases)
+    with pytest.raises(error, match=message):
+        Network.initialize(PLAIN, seed=0).assign(weights, biases)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_parameters_that_are_not_finite_are_refused_and_nothing_changes(bad):
     network = Network.initialize(PLAIN, seed=0)

@@ -26,7 +26,7 @@ def not_negative(text: str) -> float:
 
 
 def score(text: str) -> float:
-    return checked(text, float, lambda value: value <= 1, "a score, a number <= 1")
+    return checked(text, float, lambda value: -float("inf") < value <= 1, "a score, a finite number <= 1")
 
 
 def batch_size(text: str) -> int | str:

@@ -26,8 +26,15 @@ def balance(model: MLPClassifier, y: Any, sample_weight: Any, dtype: Any) -> Any
         weights[present] = totals.sum() / (present.sum() * totals[present])
     else:
         weights = _from_dict(model.class_weight, model.classes_)
-    rows = weights[numbers].astype(dtype)
-    return rows if sample_weight is None else rows * sample_weight
+    with np.errstate(over="ignore"):
+        rows = weights[numbers].astype(dtype)
+        rows = rows if sample_weight is None else rows * sample_weight
+    if not np.isfinite(rows).all():
+        raise ValueError(
+            f"class_weight and sample_weight together must be finite in {np.dtype(dtype)}; got"
+            f" class_weight={model.class_weight!r}."
+        )
+    return rows
 
 
 def _from_dict(class_weight: dict[Any, float], classes: Any) -> Any:
