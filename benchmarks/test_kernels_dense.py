@@ -63,8 +63,8 @@ def time_kernel(
 def test_forward_product_of_one_panel(timer, shape, dtype):
     timer.benchmark.group = f"z = W'x + b of one panel, {shape[0]} to {shape[1]}, {TIMES} times"
     layer = make_layer(shape, dtype)
-    strides, ends = (1, int(layer.row[layout.LD])), ((shape[1], shape[0]), True, dense.PLAIN)
-    arguments = (layer.weights, strides, layer.bias, layer.x, layer.z, layer.z, *ends)
+    ld, ends = int(layer.row[layout.LD]), ((shape[1], shape[0]), True, dense.PLAIN)
+    arguments = (layer.weights, ld, layer.bias, layer.x, layer.z, layer.z, *ends)
     time_kernel(timer, dense.product, arguments, shape, layer.panel_rows, dtype)
 
 
@@ -72,8 +72,8 @@ def test_forward_product_of_one_panel(timer, shape, dtype):
 def test_gradient_by_the_inputs_of_one_panel(timer, shape):
     timer.benchmark.group = f"dx = W delta of one panel, {shape[0]} to {shape[1]}, {TIMES} times"
     layer = make_layer(shape, "float32")
-    strides, ends = (int(layer.row[layout.LD]), 1), ((shape[0], shape[1]), True, dense.PLAIN)
-    arguments = (layer.weights, strides, layer.zeros, layer.z, layer.x, layer.x, *ends)
+    ld, ends = int(layer.row[layout.LD]), ((shape[0], shape[1]), True, dense.PLAIN)
+    arguments = (layer.weights, ld, layer.zeros, layer.z, layer.x, layer.x, *ends)
     time_kernel(timer, dense.product_back, arguments, shape, layer.panel_rows, "float32")
 
 

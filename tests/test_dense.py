@@ -62,7 +62,7 @@ def unpanelled(tile, n_rows):
     return tile.transpose(0, 2, 1).reshape(-1, tile.shape[1])[:n_rows]
 
 
-def multiply(weights, strides, bias, x, z, a, sizes, n_rows, kernel, end):
+def multiply(weights, ld, bias, x, z, a, sizes, n_rows, kernel, end):
     """All panels; back, a last one of few rows by a kernel of its own; sums in parts as in the engine."""
     (n_inputs, x_width), (n_outputs, z_width) = sizes
     rows = panel_rows(weights.dtype)
@@ -75,10 +75,10 @@ def multiply(weights, strides, bias, x, z, a, sizes, n_rows, kernel, end):
             x_panel = x[panel * x_width * rows : (panel + 1) * x_width * rows]
             z_panel = z[panel * z_width * rows : (panel + 1) * z_width * rows]
             a_panel = a[panel * z_width * rows : (panel + 1) * z_width * rows]
-            part, sums = weights[first * strides[1] :], (n_outputs, last - first)
+            part = weights[first * (1 if kernel in BACK else ld) :]
             what = end if last == n_inputs else dense.PLAIN
             x_part = x_panel[first * rows :]
-            chosen(part, strides, bias, x_part, z_panel, a_panel, sums, first == 0, what)
+            chosen(part, ld, bias, x_part, z_panel, a_panel, (n_outputs, last - first), first == 0, what)
 
 
 BACK = dense.product_back, dense.long_product_back
@@ -91,7 +91,7 @@ SLOPES = {
 
 
 def check_product(n_inputs, n_outputs, n_rows, dtype, kernel=dense.product, end=dense.PLAIN):
-    """z = W' x + b; back dx = W delta, the same with the strides of W exchanged; and what becomes of it."""
+    """z = W' x + b; back dx = W delta; and what becomes of it."""
     backwards = kernel in BACK
     shape = (n_outputs, n_inputs) if backwards else (n_inputs, n_outputs)
     W, x = draw(shape, dtype, 1), draw((n_rows, n_inputs), dtype, 2)
@@ -110,8 +110,7 @@ def check_product(n_inputs, n_outputs, n_rows, dtype, kernel=dense.product, end=
     )
     sizes = (n_inputs, x_width), (n_outputs, z_width)
     weights, bias_padded, x_panels, a_panels = (buffer.values for buffer in read)
-    strides = (ld, 1) if backwards else (1, ld)
-    multiply(weights, strides, bias_padded, x_panels, z.values, a_panels, sizes, n_rows, kernel, end)
+    multiply(weights, ld, bias_padded, x_panels, z.values, a_panels, sizes, n_rows, kernel, end)
     own = W.T if backwards else W
     exact = x.astype(float) @ own + bias
     magnitude = np.abs(x) @ np.abs(own).astype(float) + np.abs(bias)
@@ -140,7 +139,7 @@ def test_product_is_weighted_sum_plus_bias(n_inputs, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n_inputs", [*WIDTHS, LONG])
-def test_product_with_exchanged_strides_is_the_gradient_by_the_inputs(n_inputs, dtype):
+def test_the_product_back_is_the_gradient_by_the_inputs(n_inputs, dtype):
     for n_outputs in WIDTHS:
         for n_rows in ROWS:
             check_product(n_inputs, n_outputs, n_rows, dtype, dense.product_back)
@@ -184,7 +183,7 @@ def test_a_derivative_keeps_its_digits_near_saturation(end, dtype):
     results = []
     for kernel in (*BACK, dense.narrow_product_back):
         z = np.full(count * rows, np.nan, dtype)
-        kernel(sums, (1, count), bias, x, z, a.ravel(), (count, 1), True, end)
+        kernel(sums, 1, bias, x, z, a.ravel(), (count, 1), True, end)
         results.append(z.reshape(count, rows)[:, : lanes(dtype)])
     np.testing.assert_allclose(results[0], exact[:, : lanes(dtype)], rtol=2.5 * eps)
     for other in results[1:]:
@@ -200,7 +199,7 @@ def test_a_sum_that_is_nan_stays_nan_in_relu_and_is_0_where_relu_was(dtype):
     forward, back = (dense.product, dense.RECTIFIED), (dense.product_back, dense.TIMES_RELU_SLOPE)
     for (kernel, end), expected in [(forward, np.nan), (back, behind)]:
         z = np.zeros(4 * rows, dtype)
-        kernel(weights, (1, 8), bias, x, z, a, (4, 1), True, end)
+        kernel(weights, 1, bias, x, z, a, (4, 1), True, end)
         np.testing.assert_array_equal(z, np.broadcast_to(expected, z.shape))
 
 
@@ -213,8 +212,8 @@ def test_the_product_of_one_output_has_the_same_bits_as_that_of_several(dtype):
         read = [Guarded(weights.ravel(), READ), Guarded(bias, READ), Guarded(x.ravel(), READ)]
         z = Guarded(several[0].copy(), WRITTEN)
         w, b, panel = (buffer.values for buffer in read)
-        dense.single_product(w, (1, 8), b, panel, z.values, panel, (1, n_inputs), fresh, dense.PLAIN)
-        dense.product(w, (1, 8), b, panel, several.ravel(), panel, (4, n_inputs), fresh, dense.PLAIN)
+        dense.single_product(w, 8, b, panel, z.values, panel, (1, n_inputs), fresh, dense.PLAIN)
+        dense.product(w, 8, b, panel, several.ravel(), panel, (4, n_inputs), fresh, dense.PLAIN)
         np.testing.assert_array_equal(z.values, several[0])
         z.assert_guards_untouched()
         for buffer in read:

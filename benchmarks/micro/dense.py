@@ -89,13 +89,13 @@ def multiply(times, weights, ld, bias, x, z, sizes, cut, piece, high_blocks, ask
                     part = x[(panel * inputs + start) * rows : (panel + 1) * inputs * rows]
                     out = z[(panel * outputs + o) * rows : (panel + 1) * outputs * rows]
                     w, b, rest = weights[start * ld + o :], bias[o:], count - high
-                    n, fresh, end, by = stop - start, start == 0, dense.PLAIN, (1, ld)
+                    n, fresh, end = stop - start, start == 0, dense.PLAIN
                     if asks:
-                        dense.far_product(w, by, b, part, out, out, (high, n), fresh, end)
+                        dense.far_product(w, ld, b, part, out, out, (high, n), fresh, end)
                     else:
-                        dense.long_product(w, by, b, part, out, out, (high, n), fresh, end)
+                        dense.long_product(w, ld, b, part, out, out, (high, n), fresh, end)
                     w, b, out = w[high:], b[high:], out[high * rows :]
-                    dense.product(w, by, b, part, out, out, (rest, n), fresh, end)
+                    dense.product(w, ld, b, part, out, out, (rest, n), fresh, end)
 
 
 def fastest(function, *args):

@@ -138,7 +138,7 @@ def make_multiply(forward):
     )
 
     @kernel(embed=True)
-    def multiply(parameters, strides, scratch, places, ends, sizes, panels, n_rows, picks):
+    def multiply(parameters, ld, scratch, places, ends, sizes, panels, n_rows, picks):
         """`product` by (weights, bias) = parameters of (inputs, outputs) = sizes for panels[0] <= panel <
         panels[1]; (source, target) = places are (at, width) each. (last_end, a_at) = ends: the `end` of the
         last part, and where `a` is, which forward nothing reads. Back, the last panel may have few of the
@@ -146,7 +146,8 @@ def make_multiply(forward):
 
         A piece of the weights, up to SUM_LENGTH inputs x OUTPUT_PIECE outputs, serves all panels in turn.
         """
-        (weights, bias), (across, along), (inputs, outputs) = parameters, strides, sizes
+        (weights, bias), (inputs, outputs) = parameters, sizes
+        across, along = (1, ld) if forward else (ld, 1)
         (source, target), (last_end, a_at) = places, ends
         tile, rows, step = scratch.tile, panel_rows(scratch.tile), lanes(scratch.tile)
         length = part_length(inputs, step)
@@ -155,11 +156,10 @@ def make_multiply(forward):
             stop = min(inputs, start + length)
             busy, end = scratch.active[start:stop], last_end if stop == inputs else PLAIN
             for o in range(0, outputs, OUTPUT_PIECE):
-                b, n, count, by = bias[o:], stop - start, min(OUTPUT_PIECE, outputs - o), (across, along)
-                w = weights[o * across + start * along :]
+                b, n, count = bias[o:], stop - start, min(OUTPUT_PIECE, outputs - o)
+                w, width = weights[o * across + start * along :], ld
                 if picks:
-                    by = (across, COPY_WIDTH)
-                    w = w_copy
+                    w, width = w_copy, COPY_WIDTH
                     # Blocks take outputs in fours.
                     pick_rows(weights[o:], along, busy, (count + 3) // 4 * 4, w, COPY_WIDTH)
                 high = rows_in_high_blocks(count, n)
@@ -175,18 +175,18 @@ def make_multiply(forward):
                     z = panel_of(tile, target[0], target[1], panel)[o * rows :]
                     a = panel_of(tile, a_at, target[1], panel)[o * rows :]
                     if not forward and n_rows - panel * rows <= step:
-                        narrow_product_back(w, by, b, x, z, a, (count, n), start == 0, end)
+                        narrow_product_back(w, width, b, x, z, a, (count, n), start == 0, end)
                         continue
                     if high and far:
-                        far_off(w, by, b, x, z, a, (high, n), start == 0, end)
+                        far_off(w, width, b, x, z, a, (high, n), start == 0, end)
                     elif high:
-                        long(w, by, b, x, z, a, (high, n), start == 0, end)
+                        long(w, width, b, x, z, a, (high, n), start == 0, end)
                     if rest > 0:
                         others, b_rest, at = w[high * across :], b[high:], high * rows
                         if forward and rest == 1:
-                            single_product(others, by, b_rest, x, z[at:], a[at:], (1, n), start == 0, end)
+                            single_product(others, width, b_rest, x, z[at:], a[at:], (1, n), start == 0, end)
                         else:
-                            short(others, by, b_rest, x, z[at:], a[at:], (rest, n), start == 0, end)
+                            short(others, width, b_rest, x, z[at:], a[at:], (rest, n), start == 0, end)
 
     return multiply
 
@@ -237,7 +237,7 @@ def propagate(layer, params, scratch, panels, n_rows, has_masks, activation):
         places = (layer[X_AT], layer[X_WIDTH]), (layer[Z_AT], ld)
         ends = RECTIFIED if activation == RELU else PLAIN, layer[Z_AT]
         sizes, panels = (n_busy if picks else inputs, outputs), (first, last)
-        multiply((weights, bias), (1, ld), scratch, places, ends, sizes, panels, n_rows, picks)
+        multiply((weights, bias), ld, scratch, places, ends, sizes, panels, n_rows, picks)
         if activation != RELU:
             activate_panels(activation, layer, tile, panels)
 
@@ -256,8 +256,8 @@ def propagate_back(layer, model, scratch, delta_at, panels, n_rows):
     weights = model.params[layer[WEIGHTS_AT] : layer[BIAS_AT]]
     places = (layer[DELTA_AT], layer[LD]), (delta_at, layer[X_WIDTH])
     ends = times_slope(model.codes[0]), layer[X_AT]
-    parameters, strides, sizes = (weights, model.zeros), (layer[LD], 1), (layer[OUTPUTS], layer[INPUTS])
-    multiply_back(parameters, strides, scratch, places, ends, sizes, panels, n_rows, False)
+    parameters, sizes = (weights, model.zeros), (layer[OUTPUTS], layer[INPUTS])
+    multiply_back(parameters, layer[LD], scratch, places, ends, sizes, panels, n_rows, False)
 
 
 @kernel(embed=True)
