@@ -47,9 +47,10 @@ FEWEST_OUTPUTS = 4
 SUM_LENGTH = 192
 OUTPUT_PIECE = 128 if VECTOR_BITS == 512 else 120
 # From this many terms on, high blocks pay: their many sums hide the wait for what is not in L1, where the 8
-# of 4 x 2 just hide how long a multiply-add takes. Short sums lose: 20 -> 20 runs at 79 GFLOP/s in place of
-# 84 (a trial).
-LONG_SUM = 64
+# of 4 x 2 just hide how long a multiply-add takes. Shorter sums lose with AVX2: 20 -> 20 runs at 79 GFLOP/s
+# in place of 84 (a trial). With AVX-512, against high blocks from 64 on, 20 layers of 32 take 0.94 to 1.0,
+# 32-64-64-1 0.95 to 0.97, 20-20-20-3 1.0 (in turn).
+LONG_SUM = 16 if VECTOR_BITS == 512 else 64
 # Sums down a column of W wait for every row, which no prefetcher of a CPU foresees: where a piece of W is
 # larger than L1, the rows are asked for so many ahead. Smaller layers would take 1 to 2 % longer.
 # 1024-1024-1024-10 0.90, 784-256-128-10 with two threads, each of which changes half of W, 0.90 (in turn).
