@@ -128,6 +128,7 @@ class Network:
     def assign(self, weights: Any, biases: Any) -> None:
         """Copy weights and biases into the network; nothing is changed if a shape or a number is wrong."""
         weights, biases = list_of("weights", weights), list_of("biases", biases)
+        checked: list[NDArray[Any]] = []
         for name, given, own in (("weights", weights, self.weights), ("biases", biases, self.biases)):
             arrays = [check_numbers(f"{name}[{i}]", array, self.dtype) for i, array in enumerate(given)]
             shapes, wanted = [array.shape for array in arrays], [array.shape for array in own]
@@ -135,10 +136,11 @@ class Network:
                 raise ValueError(f"{name} must have the shapes {wanted}; got {shapes}.")
             if not all(np.isfinite(array).all() for array in arrays):
                 raise ValueError(f"{name} must be finite in {self.dtype}; they hold NaN or infinity.")
+            checked += arrays
         # By way of a new one, since what is given may be views of this network, and what lies between its own
         # is 0 only until training diverges.
         new = type(self)(self.architecture, dtype=self.dtype)
-        for array, values in zip([*new.weights, *new.biases], [*weights, *biases], strict=True):
+        for array, values in zip([*new.weights, *new.biases], checked, strict=True):
             array[...] = values
         self.parameters[...] = new.parameters
 

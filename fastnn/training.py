@@ -179,7 +179,7 @@ class Trainer:
 
     @tol.setter
     def tol(self, tol: float) -> None:
-        self.state.reals[kernels.state.TOL] = check_number("tol", tol, 0, np.inf)
+        self._set(self.state.reals, kernels.state.TOL, check_number("tol", tol, 0, np.inf))
 
     @property
     def n_iter_no_change(self) -> float:
@@ -189,7 +189,7 @@ class Trainer:
 
     @n_iter_no_change.setter
     def n_iter_no_change(self, n_iter_no_change: float) -> None:
-        self.state.ints[kernels.state.PATIENCE] = check_patience(n_iter_no_change)
+        self._set(self.state.ints, kernels.state.PATIENCE, check_patience(n_iter_no_change))
 
     @property
     def loss_scale(self) -> float:
@@ -198,7 +198,15 @@ class Trainer:
 
     @loss_scale.setter
     def loss_scale(self, loss_scale: float) -> None:
-        self.state.reals[kernels.state.LOSS_SCALE] = check_number("loss_scale", loss_scale, 0, np.inf)
+        scale = check_number("loss_scale", loss_scale, 0, np.inf)
+        self._set(self.state.reals, kernels.state.LOSS_SCALE, scale)
+
+    def _set(self, numbers: NDArray[Any], place: int, value: float) -> None:
+        """While the compiled loop runs, two threads each read a copy, and have to decide alike: whoever is in
+        another thread waits for the end of the run.
+        """
+        with turn_of(self._turns):
+            numbers[place] = value
 
     @property
     def learning_rate(self) -> float:
@@ -354,7 +362,8 @@ class Trainer:
         self.__dict__.update(state)
         saved = self.__dict__.pop("saved")
         self._prepare()
-        self.state.begin(saved["optimizer"])
+        # An early version kept the optimizer here.
+        self.state.begin(saved.get("optimizer", self.__dict__.pop("_optimizer", None)))
         self.state.restore(saved)
 
     def _slices(

@@ -184,7 +184,7 @@ def test_early_stopping_with_weights_for_one_part_of_the_rows_only_is_refused(fa
     monkeypatch.setattr(_stochastic, "train_test_split", lambda *_, **__: parts.values())
     weights = np.ones(len(y))
     weights[parts[fate]] = 0
-    message = f"sample_weight is 0 for all {len(parts[fate])} rows {fate} by early_stopping=True"
+    message = f"sample_weight, times class_weight, is 0 for all {len(parts[fate])} rows {fate} by"
     with pytest.raises(ValueError, match=message):
         small(early_stopping=True).fit(X, y, sample_weight=weights)
 

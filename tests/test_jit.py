@@ -13,7 +13,9 @@ import numba
 import numpy as np
 import pytest
 from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompileResult
 
+from fastnn.kernels.interrupts import interrupts_held
 from fastnn.kernels.jit import entry, kernel
 
 
@@ -79,6 +81,49 @@ def test_ctrl_c_in_a_callback_of_llvm_is_not_lost(monkeypatch):
     monkeypatch.undo()
     treble(np.ones(3), out)
     np.testing.assert_array_equal(out, 3)
+
+
+def test_ctrl_c_while_code_comes_from_disk_is_not_lost(monkeypatch):
+    def fourfold(x, out):
+        for i in range(x.size):
+            out[i] = 4 * x[i]
+
+    rebuild, out = CompileResult._rebuild, np.zeros(3)
+    callback = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))
+
+    def interrupted(*parts):
+        callback()
+        return rebuild(*parts)
+
+    entry(reads=["x"])(fourfold)(np.ones(3), out)
+    monkeypatch.setattr(CompileResult, "_rebuild", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        entry(reads=["x"])(fourfold)(np.ones(3), out)
+
+
+def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it():
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts_held():
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_an_error_within_leaves_the_handler_of_ctrl_c_and_each_ctrl_c_is_told():
+    heard = []
+    before = signal.signal(signal.SIGINT, mine := lambda *arrived: heard.append(arrived))
+    try:
+        with pytest.raises(ZeroDivisionError), interrupts_held():
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            assert not heard
+            raise ZeroDivisionError
+        assert signal.getsignal(signal.SIGINT) is mine
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(heard) == 2
 
 
 def test_other_threads_compile_without_a_word_to_signals():

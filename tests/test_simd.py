@@ -279,7 +279,7 @@ def test_a_prefetch_asks_for_each_vector_of_a_block_and_may_reach_past_the_end(d
 def test_what_comes_from_far_away_is_asked_for():
     z, x, bias, W = (np.zeros(size, np.float32) for size in (2 * 16 * 32, 4 * 32, 16, 4 * 16))
     for product, asks in [(dense.far_product, True), (dense.long_product, False)]:
-        product(W, (1, 16), bias, x, z, z, (dense.HIGH, 4), True, dense.PLAIN)
+        product(W, 16, bias, x, z, z, (dense.HIGH, 4), True, dense.PLAIN)
         assert bool(prefetches_of(product)) == asks
     # A loop whose turns have one each, or a few if it is unrolled.
     dense.few_rows_product(W, 16, bias, x, z, 4, 1)
@@ -438,7 +438,7 @@ OTHER_TESTS = [
         f"tests/test_dense.py::{name}[{width}-{dtype}]"
         for name, width in [
             ("test_product_is_weighted_sum_plus_bias", 33),
-            ("test_product_with_exchanged_strides_is_the_gradient_by_the_inputs", 33),
+            ("test_the_product_back_is_the_gradient_by_the_inputs", 33),
             ("test_long_products_are_the_same_with_more_outputs_at_a_time", "64-long_product_back"),
             ("test_long_products_are_the_same_with_more_outputs_at_a_time", "130-far_product"),
             ("test_a_finished_product_goes_through_relu", "product"),

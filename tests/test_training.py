@@ -734,6 +734,24 @@ def test_rules_of_stopping_may_be_changed_between_runs_and_go_with_a_copy():
     assert (trainer.tol, trainer.n_iter_no_change, trainer.loss_scale) == (1e-3, 4, 2.0)
 
 
+def test_a_rule_of_stopping_set_by_another_thread_waits_for_the_end_of_the_run():
+    network, seen, threads = classifier(), [], []
+    X, y = draw_data(network, 40)
+    trainer = Trainer(network, Adam())
+
+    def on_epoch(running):
+        if not threads:
+            threads.append(threading.Thread(target=setattr, args=(trainer, "tol", 0.5)))
+            threads[0].start()
+            threads[0].join(0.05)
+        seen.append(running.tol)
+
+    trainer.run(X, y, epochs=3, on_epoch=on_epoch)
+    threads[0].join()
+    assert seen == [1e-4] * 3
+    assert trainer.tol == 0.5
+
+
 def test_loss_scale_multiplies_the_data_term_of_the_next_run():
     network = classifier()
     X, y = draw_data(network, 30)

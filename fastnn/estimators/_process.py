@@ -36,7 +36,8 @@ class Process(Trainer):
         if not all(map(is_, settings, self._settings)):
             model._validate_params()
             self._settings = settings
-        batch_size, self.shuffle, self.alpha, self.n_threads, self.tol, self.n_iter_no_change = settings
+        batch_size, self.shuffle, self.alpha, self.n_threads, tol, self.n_iter_no_change = settings
+        self.tol = float(tol)  # scikit-learn takes True
         self.batch_size, self.random_state = clip_batch_size(batch_size, n_rows), model._random_state
 
     def go_on(self, model: BaseMLP) -> None:

@@ -121,8 +121,8 @@ def _split(model: BaseMLP, rows: Rows) -> tuple[Rows, Rows]:
     for part, fate in zip(parts, ("left to train on", "held out"), strict=True):
         if part.sample_weight is not None and not part.sample_weight.any():
             raise ValueError(
-                f"sample_weight is 0 for all {len(part.y)} rows {fate} by early_stopping=True: leave out rows"
-                " of weight 0, or pass a validation set, X_val and y_val."
+                f"sample_weight, times class_weight, is 0 for all {len(part.y)} rows {fate} by"
+                " early_stopping=True: leave out rows of weight 0, or pass a validation set, X_val and y_val."
             )
     return parts
 

@@ -19,14 +19,14 @@ def balance(model: MLPClassifier, y: Any, sample_weight: Any, dtype: Any) -> Any
     if model._label_binarizer.y_type_.startswith("multilabel"):
         raise ValueError("class_weight does not support several labels a row; use sample_weight instead.")
     numbers = y[:, 0].astype(np.intp)
-    if model.class_weight == "balanced":
-        totals = np.bincount(numbers, weights=sample_weight, minlength=len(model.classes_))
-        present = totals > 0
-        weights = np.zeros(len(totals))
-        weights[present] = totals.sum() / (present.sum() * totals[present])
-    else:
-        weights = _from_dict(model.class_weight, model.classes_)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # told below
+        if model.class_weight == "balanced":
+            totals = np.bincount(numbers, weights=sample_weight, minlength=len(model.classes_))
+            present = totals > 0
+            weights = np.zeros(len(totals))
+            weights[present] = totals.sum() / (present.sum() * totals[present])
+        else:
+            weights = _from_dict(model.class_weight, model.classes_)
         rows = weights[numbers].astype(dtype)
         rows = rows if sample_weight is None else rows * sample_weight
     if not np.isfinite(rows).all():

@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import threading
 
 
 @contextlib.contextmanager
@@ -11,14 +10,24 @@ def interrupts_held():
     lost, and the code with it.
     """
     handler, held = signal.getsignal(signal.SIGINT), []
-    # Python's handlers run in the main thread alone; others are not ours to replace.
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+    # One that isn't Python's is not ours to replace.
+    if not callable(handler) or not has_handler(lambda *arrived: held.append(arrived)):
         yield
         return
-    signal.signal(signal.SIGINT, lambda *arrived: held.append(arrived))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
-        if held:
-            handler(*held[-1])
+        for arrived in held:
+            handler(*arrived)
+
+
+def has_handler(handler):
+    """Whether Ctrl-C comes to `handler` from now on: only the main thread may set one, and only there Python
+    calls them.
+    """
+    try:
+        signal.signal(signal.SIGINT, handler)
+    except ValueError:
+        return False
+    return True

@@ -352,7 +352,7 @@ def take_steps_alike(rank, n_threads, model, moments, data, work, control):
         turn, gradients, everything, here = 0, moments.gradients, even_step, even
         if ints[STEP] % 2:
             turn, gradients, everything, here = 1, moments.others, odd_step, odd
-        begin_batch(own_data, even_moments, here)
+        begin_batch(own_data, even_moments, here)  # of the moments it sets `hyper`, one for both turns
         if ints[GO] == 0 or rank >= n_threads:
             # Who was late in the last step counts, too: it may have been the only one of the call.
             if rank == 0 and was_late(control.barrier) and n_threads > 1:
