@@ -363,9 +363,8 @@ def take_steps_alike(rank, n_threads, model, moments, data, work, control):
         reset(control.taken[1 - turn, rank])
         shard_gradients(rank, n_threads, (net, everything), gradients, work, here, turn)
         if rank == 0:
-            own.team[turn] = n_threads
-            if was_late(control.barrier) and n_threads > 1:
-                own.team[turn] = n_threads - 1
+            late = was_late(control.barrier) and n_threads > 1
+            own.team[turn] = n_threads - 1 if late else n_threads
         meet(here, n_threads)
         add_shard_losses(here)
         update_chunks(everything, rank, REPLICA, 0, len(control.chunks))
