@@ -176,11 +176,17 @@ def check_weights(sample_weight: ArrayLike | None, n_rows: int, dtype: np.dtype[
     wrong = weights[~(np.isfinite(weights) & (weights >= 0))]
     if wrong.size:
         raise ValueError(f"sample_weight must be finite and >= 0; got {wrong[0]}.")
-    if not weights.any():
-        raise ValueError("sample_weight must not be 0 for every row: nothing would be learned.")
-    if weights.max() < np.finfo(dtype).tiny:
-        raise ValueError(
-            f"sample_weight must reach {np.finfo(dtype).tiny:.2g} in one row to count in {dtype}; "
-            f"got at most {weights.max()}."
-        )
+    check_some_count("sample_weight", weights)
     return weights
+
+
+def check_some_count(name: str, weights: NDArray[Any], remark: str = "") -> None:
+    """ValueError unless one weight counts, since nothing would be learned: it is above 0, and no subnormal
+    number, which is 0 while training.
+    """
+    least, largest = np.finfo(weights.dtype).tiny, weights.max()
+    if largest < least:
+        raise ValueError(
+            f"{name} must be above 0 for at least one row, from {least:.2g} on in {weights.dtype};"
+            f" the largest is {largest:g}{remark}."
+        )

@@ -287,7 +287,7 @@ def test_targets_that_are_refused(architecture, y, message):
         ([1, 1, 1, 1, -0.5], "sample_weight must be finite and >= 0; got -0.5"),
         ([1, 1, 1, 1, np.nan], "sample_weight must be finite and >= 0; got nan"),
         ([1, 1, 1, 1, np.inf], "sample_weight must be finite and >= 0; got inf"),
-        (np.zeros(5), "sample_weight must not be 0 for every row"),
+        (np.zeros(5), "sample_weight must be above 0 for at least one row"),
         (["a"] * 5, "sample_weight must .*numbers"),
     ],
 )

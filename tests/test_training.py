@@ -1140,7 +1140,7 @@ GOOD = np.ones((5, 10)), np.zeros(5)
         ((np.full((5, 10), np.inf), np.zeros(5)), {}, "X must be finite"),
         ((np.ones((5, 10)), np.zeros(4)), {}, "y must have one row for each row of X, 5; got 4"),
         ((np.ones((5, 10)), np.full(5, 3)), {}, "y must hold class numbers"),
-        ((*GOOD, np.zeros(5)), {}, "sample_weight must not be 0 for every row"),
+        ((*GOOD, np.zeros(5)), {}, "sample_weight must be above 0 for at least one row"),
         (GOOD, {"epochs": 0}, "epochs must be an int >= 1; got 0"),
         (GOOD, {"epochs": 2.5}, "epochs must be an int >= 1; got 2.5"),
         (GOOD, {"max_time": -1}, r"max_time must be a number in \[0, inf\]; got -1"),

@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 from sklearn.utils.validation import _check_y, validate_data
 
+from fastnn.checks import check_some_count
 from fastnn.estimators._base import BaseMLP
 from fastnn.estimators._metrics import accuracy
 from fastnn.estimators._parameters import CONSTRAINTS
@@ -222,11 +223,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if self.class_weight is not None:
             weights = balance(self, y, weights, X.dtype)
             # One batch of an online learner may hold nothing that counts.
-            if not incremental and not weights.any():
-                raise ValueError(
-                    "class_weight and sample_weight together must leave a row with a weight above 0;"
-                    f" got class_weight={self.class_weight!r}."
-                )
+            if not incremental:
+                remark = f" with class_weight={self.class_weight!r}"
+                check_some_count("class_weight and sample_weight together", weights, remark)
         return Rows(in_engine_form(X), y, weights)
 
     def _quick_targets(self, X: Any, y: Any) -> Any:

@@ -12,7 +12,7 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from fastnn.checks import is_finite
+from fastnn.checks import check_some_count, is_finite
 from fastnn.estimators._callbacks import CALLER
 from fastnn.estimators._monitor import Monitor
 from fastnn.estimators._process import Process
@@ -119,10 +119,11 @@ def _split(model: BaseMLP, rows: Rows) -> tuple[Rows, Rows]:
         )
     parts = rows.take(training), rows.take(held_out)
     for part, fate in zip(parts, ("left to train on", "held out"), strict=True):
-        if part.sample_weight is not None and not part.sample_weight.any():
-            raise ValueError(
-                f"sample_weight, times class_weight, is 0 for all {len(part.y)} rows {fate} by"
-                " early_stopping=True: leave out rows of weight 0, or pass a validation set, X_val and y_val."
+        if part.sample_weight is not None:
+            check_some_count(
+                f"sample_weight (times class_weight) of the {len(part.y)} rows {fate} by early_stopping=True",
+                part.sample_weight,
+                ": leave out rows of weight 0, or pass a validation set, X_val and y_val",
             )
     return parts
 

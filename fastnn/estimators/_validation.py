@@ -9,9 +9,10 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
-from fastnn.checks import canonical, is_finite
+from fastnn.checks import canonical, check_some_count, is_finite
 from fastnn.engine import plain
 from fastnn.network import Network
+from fastnn.training import resolve_batch
 
 
 class Rows(NamedTuple):
@@ -85,16 +86,13 @@ def check_targets(y: Any, dtype: Any) -> Any:
 
 
 def check_weights(sample_weight: Any, X: Any, name: str = "sample_weight") -> Any:
-    """Weights as an array (n,) of X's dtype: finite, none negative and not all zero."""
+    """Weights as an array (n,) of X's dtype: finite, none negative, and some that count."""
     if sample_weight is None:
         return None
     weights = _check_sample_weight(sample_weight, X, dtype=X.dtype)
     if weights.min() < 0:
         raise ValueError(f"Negative values in {name}: the weights must be 0 or more, got {weights.min()}.")
-    if not weights.any():
-        raise ValueError(f"{name} must hold at least one value above 0; all of them are 0.")
-    if weights.max() < np.finfo(weights.dtype).tiny:
-        raise ValueError(f"{name} must be larger to count in {weights.dtype}; got at most {weights.max()}.")
+    check_some_count(name, weights)
     return weights
 
 
@@ -125,13 +123,11 @@ def check_validation_set(model: Any, given: tuple[Any, Any, Any], dtype: Any) ->
 
 
 def clip_batch_size(requested: int | str, n: int) -> int:
-    """Rows a batch: the number asked for, 'auto' (200) or 'full' (all), never more than there are."""
-    if requested == "full":
-        return n
-    if requested == "auto":
-        return min(200, n)
-    if int(requested) > n:
+    """Rows of a batch, with scikit-learn's warning where they are fewer than asked for."""
+    requested = requested if isinstance(requested, str) else int(requested)
+    rows = resolve_batch(requested, n)
+    if isinstance(requested, int) and requested > rows:
         warnings.warn(
             "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=2
         )
-    return min(int(requested), n)
+    return rows
