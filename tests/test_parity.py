@@ -189,11 +189,7 @@ def test_warm_start_goes_on_with_the_history(task, solver, early_stopping):
 def test_partial_fit_keeps_the_optimizer(task, solver):
     X, y = data(task)
     ours, theirs = pair(task, **SOLVERS[solver], batch_size=32, n_iter_no_change=3)
-    first = (
-        {"classes": np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y)}
-        if hasattr(ours, "classes")
-        else {}
-    )
+    first = {}
     if isinstance(ours, MLPClassifier):
         first = {"classes": np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y)}
     for turn, size in enumerate((100, 1, 203, 40, 40, 1)):
@@ -204,6 +200,19 @@ def test_partial_fit_keeps_the_optimizer(task, solver):
         ]
         assert told[0] == told[1]
         assert_same(ours, theirs, X)
+
+
+@pytest.mark.parametrize(("tol", "idle"), [(0.0, 0), (1e9, 3)])
+def test_tol_set_between_calls_of_partial_fit_counts(tol, idle):
+    X, y = data("one output")
+    models = pair("one output", batch_size=N_ROWS, tol=1e9 - tol)
+    for model in models:
+        model.partial_fit(X, y)
+        model.set_params(tol=tol)
+        for _ in range(3):
+            model.partial_fit(X, y)
+        assert model._no_improvement_count == idle
+    assert_same(*models, X)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
