@@ -16,7 +16,7 @@ OUTPUT_ACTIVATIONS = {
 
 def choose(parameter: str, value: str, known: tuple[str, ...]) -> str:
     """`value`, if it is one of `known`; otherwise an error that lists them."""
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         names = ", ".join(repr(name) for name in known)
         raise ValueError(f"{parameter} must be one of {names}; got {value!r}.")
     return value

@@ -20,8 +20,10 @@ def check_number(
     name: str, value: Any, low: float, high: float, *, open_low: bool = False, open_high: bool = False
 ) -> float:
     """`value`, if it is a real number in [low, high]; `open_low` and `open_high` leave the ends out."""
-    valid = isinstance(value, Real) and not isinstance(value, bool)
-    number = float(value) if valid else np.nan
+    number = np.nan
+    if isinstance(value, Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # an int of 400 digits
+            number = float(value)
     if not low <= number <= high or (open_low and number == low) or (open_high and number == high):
         left, right = "(" if open_low else "[", ")" if open_high else "]"
         raise ValueError(f"{name} must be a number in {left}{low:g}, {high:g}{right}; got {value!r}.")
@@ -100,9 +102,18 @@ def check_matrix(name: str, values: ArrayLike, dtype: np.dtype[Any], columns: in
         raise ValueError(f"{name} must have the shape (n, {columns}); got {np.shape(values)}.")
     if matrix.shape[0] == 0:
         raise ValueError(f"{name} must have at least one row; got shape {matrix.shape}.")
-    if not is_finite(matrix):
-        raise ValueError(f"{name} must be finite; it holds NaN or infinity. Replace or drop those rows.")
+    check_finite(name, matrix)
     return matrix
+
+
+def check_finite(name: str, numbers: NDArray[Any]) -> None:
+    """ValueError unless all of X or y is finite."""
+    if not is_finite(numbers):
+        kind = numbers.dtype
+        raise ValueError(
+            f"{name} must be finite in {kind}; it holds NaN, infinity, or what is too large for {kind}."
+            " Replace or drop those rows, or scale the columns."
+        )
 
 
 def check_inputs(X: Any, dtype: np.dtype[Any], columns: int) -> Any:
@@ -115,8 +126,7 @@ def check_inputs(X: Any, dtype: np.dtype[Any], columns: int) -> Any:
         raise ValueError(f"X must have the shape (n, {columns}) with n >= 1; got {X.shape}.")
     with np.errstate(over="ignore"):
         table = canonical(X.tocsr().astype(dtype, copy=False))
-    if not is_finite(table.data):
-        raise ValueError("X must be finite; it holds NaN or infinity. Replace or drop those rows.")
+    check_finite("X", table.data)
     return table
 
 
@@ -147,6 +157,10 @@ def check_targets(
     outputs = architecture.layer_sizes[-1]
     columns = 1 if architecture.output_activation == "softmax" else outputs
     values = check_numbers("y", y, dtype)
+    if columns < outputs and values.ndim == 2 and values.shape[1] == outputs:
+        raise ValueError(
+            f"y must hold class numbers, shape (n,); got {values.shape}: of one-hot y, y.argmax(axis=1)."
+        )
     matrix = check_matrix("y", values.reshape(-1, 1) if values.ndim == 1 else values, dtype, columns)
     if len(matrix) != n_rows:
         raise ValueError(f"y must have one row for each row of X, {n_rows}; got {len(matrix)}.")

@@ -218,7 +218,7 @@ def plain(X: Any, dtype: np.dtype[Any]) -> bool:
 def count_threads(worth: float, requested: int | None) -> int:
     """Threads for a piece of work: as asked for, else as many as it is worth and the process may use."""
     if requested is not None:
-        return requested
+        return int(requested)
     return 1 if worth < 2 else min(int(worth), usable_threads())
 
 

@@ -36,7 +36,7 @@ class Network:
 
     All weights and biases lie in one flat vector, `parameters`, in the engine's padded layout; `weights` and
     `biases` are views of it, so writing into them (``network.weights[0][...] = W``) changes the network, as
-    `assign` does for all at once.
+    `assign` does for all at once. Between them, the vector has numbers that have to stay 0.
 
     Parameters
     ----------
@@ -80,7 +80,8 @@ class Network:
     def parameters(self, array: NDArray[Any]) -> None:
         if array is not self._parameters:  # as it is after `network.parameters += step`
             raise AttributeError(
-                "parameters can't be replaced: write into them, `network.parameters[...] = values`."
+                "parameters can't be replaced: use `network.assign(weights, biases)`, or write into the"
+                " views, `network.weights[0][...] = values`."
             )
 
     @property
@@ -194,7 +195,7 @@ class Network:
         matrix = check_inputs(X, self.dtype, self.architecture.layer_sizes[0])
         targets = check_targets(self.architecture, y, matrix.shape[0], self.dtype)
         weights = check_weights(sample_weight, matrix.shape[0], self.dtype)
-        check_number("alpha", alpha, 0, np.inf)
+        check_number("alpha", alpha, 0, np.inf, open_high=True)
         return Gradient(self, matrix, targets, weights, alpha=alpha)()
 
 

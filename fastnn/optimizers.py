@@ -32,7 +32,7 @@ class SGD:
     def __post_init__(self) -> None:
         check_number("learning_rate", self.learning_rate, 0, np.inf, open_low=True, open_high=True)
         check_number("momentum", self.momentum, 0, 1)
-        check_number("power_t", self.power_t, 0, np.inf)
+        check_number("power_t", self.power_t, 0, np.inf, open_high=True)
         choose("schedule", self.schedule, tuple(codes.SCHEDULES))
         if check_flag("nesterov", self.nesterov) and self.momentum == 0:
             raise ValueError("nesterov=True needs a momentum above 0, 0.9 for example; got momentum=0.")
@@ -65,7 +65,7 @@ class Adam:
         check_number("learning_rate", self.learning_rate, 0, np.inf, open_low=True, open_high=True)
         check_number("beta_1", self.beta_1, 0, 1, open_high=True)
         check_number("beta_2", self.beta_2, 0, 1, open_high=True)
-        check_number("epsilon", self.epsilon, 0, np.inf, open_low=True)
+        check_number("epsilon", self.epsilon, 0, np.inf, open_low=True, open_high=True)
 
     @property
     def code(self) -> int:

@@ -15,7 +15,7 @@ from fastnn.network import Network, views
 from fastnn.optimizers import SGD, Adam
 
 # What goes on between runs, by the names of kernels.state.
-COUNTERS = ("STEP", "SAMPLES_SEEN", "NO_IMPROVEMENT", "RATE_CUTS", "EPOCH", "PATIENCE")
+COUNTERS = ("STEP", "SAMPLES_SEEN", "NO_IMPROVEMENT", "RATE_CUTS", "EPOCH", "PATIENCE", "MONITOR")
 LEVELS = ("RATE", "BEST", "TOL", "LOSS_SCALE")
 
 
@@ -56,6 +56,15 @@ class State:
         shape, dtype = self.network.parameters.shape, self.network.dtype
         self.first = aligned_zeros(shape if optimizer.code != codes.SGD else (0,), dtype, FIRST)
         self.second = aligned_zeros(shape if optimizer.code == codes.ADAM else (0,), dtype, SECOND)
+
+    def judge_by(self, monitor: int) -> None:
+        """Whether losses or scores tell an improvement (`LOSS` or `SCORE` of kernels.state). What was best by
+        the one is no measure for the other.
+        """
+        names = kernels.state
+        if self.ints[names.MONITOR] != monitor:
+            self.ints[[names.MONITOR, names.NO_IMPROVEMENT]] = monitor, 0
+            self.reals[names.BEST] = np.inf
 
     @property
     def unit_of_first(self) -> float:

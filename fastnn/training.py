@@ -33,6 +33,13 @@ REST_SHARE = 12  # of a slice is what a smaller team does before all threads are
 FIRST_SLICE_WORK = 1e9  # floating point operations before the speed is known
 CURVE_LENGTH = 1024  # epochs whose losses one call may record
 NEVER = 2**62
+# Why a run has ended, by its status.
+REASONS = {
+    kernels.state.EPOCHS_DONE: "max_iter",
+    kernels.state.STOPPED_IMPROVING: "no_improvement",
+    kernels.state.RATE_TOO_SMALL: "rate_too_small",
+    kernels.state.DIVERGED: "diverged",
+}
 # Attributes that are of this process: a pickle, or a copy, makes them anew.
 NOT_SAVED = ("state", "_session", "_turns", "_running_in")
 AUTO_BATCH = 200  # rows of a batch with batch_size='auto', as in scikit-learn
@@ -126,7 +133,7 @@ class Trainer:
         if not isinstance(network, Network):
             raise TypeError(f"network must be a fastnn.Network; got {network!r}.")
         self._network = network
-        self.alpha = check_number("alpha", alpha, 0, np.inf)
+        self.alpha = check_number("alpha", alpha, 0, np.inf, open_high=True)
         resolve_batch(batch_size, 1)
         self.batch_size = batch_size
         self.shuffle = check_flag("shuffle", shuffle)
@@ -198,7 +205,7 @@ class Trainer:
 
     @loss_scale.setter
     def loss_scale(self, loss_scale: float) -> None:
-        scale = check_number("loss_scale", loss_scale, 0, np.inf)
+        scale = check_number("loss_scale", loss_scale, 0, np.inf, open_high=True)
         self._set(self.state.reals, kernels.state.LOSS_SCALE, scale)
 
     def _set(self, numbers: NDArray[Any], place: int, value: float) -> None:
@@ -220,7 +227,9 @@ class Trainer:
 
     @property
     def best_loss(self) -> float:
-        """The smallest loss of an epoch, infinity before the first."""
+        """The smallest of what the last run was judged by, infinity before its first epoch: losses, or scores
+        times -1.
+        """
         return float(self.state.reals[kernels.state.BEST])
 
     @property
@@ -258,7 +267,7 @@ class Trainer:
         matrix = check_inputs(X, network.dtype, network.architecture.layer_sizes[0])
         targets = check_targets(network.architecture, y, matrix.shape[0], network.dtype)
         weights = check_weights(sample_weight, matrix.shape[0], network.dtype)
-        check_number("alpha", self.alpha, 0, np.inf)
+        check_number("alpha", self.alpha, 0, np.inf, open_high=True)
         check_threads(self.n_threads)
         check_flag("shuffle", self.shuffle)
         self.random_state = check_seed("random_state", self.random_state)
@@ -316,7 +325,7 @@ class Trainer:
         ints[names.N_ROWS], ints[names.EPOCHS] = X.shape[0], min(epochs, NEVER)
         ints[names.CURSOR] = ints[names.EPOCH] = 0
         ints[names.SHUFFLE] = draws
-        ints[names.MONITOR] = names.LOSS if score is None else names.SCORE
+        self.state.judge_by(names.LOSS if score is None else names.SCORE)
         ints[names.PAUSE] = score is not None or on_epoch is not None
         ints[names.STATUS] = names.RUNNING
         self.state.reals[names.ALPHA] = self.alpha
@@ -437,7 +446,3 @@ class Trainer:
                 self.n_threads,
             )
         return self._session
-
-
-# By kernels.state: EPOCHS_DONE, STOPPED_IMPROVING, RATE_TOO_SMALL, DIVERGED.
-REASONS = {2: "max_iter", 3: "no_improvement", 4: "rate_too_small", 5: "diverged"}

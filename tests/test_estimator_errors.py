@@ -313,6 +313,24 @@ def test_a_diverging_fit_keeps_the_old_model(kind):
     np.testing.assert_array_equal(model.set_params(activation="relu").predict(X), before)
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"hidden_layer_sizes": (5, 5)}, r"hidden_layer_sizes must be .*, \(8,\), .* got \(5, 5\)\. Set"),
+        ({"hidden_layer_sizes": (-5,)}, r"hidden_layer_sizes must be > 0, got \[-5\]"),
+        ({"dtype": "float32"}, "dtype must be .*, float64, with warm_start=True; got float32"),
+        ({"dtype": int}, "dtype must be 'float32' or 'float64'"),
+    ],
+)
+def test_what_a_warm_start_cannot_change_is_named(changed, message):
+    model = small(warm_start=True).fit(X, y)
+    before = [part.copy() for part in model.coefs_]
+    with pytest.raises(ValueError, match=message):
+        model.set_params(**changed).fit(X, y)
+    for part, other in zip(model.coefs_, before, strict=True):
+        np.testing.assert_array_equal(part, other)
+
+
 def test_a_failed_warm_start_keeps_the_old_model():
     model = small(MLPRegressor, solver="sgd", warm_start=True).fit(X, y)
     before = model.predict(X)

@@ -190,6 +190,42 @@ def test_a_pickle_loads_whatever_has_been_set_since(changed):
     assert_equal_weights(weights_of(model), weights_of(twin))
 
 
+@UNCONVERGED
+def test_another_loss_counts_from_the_next_fit():
+    X, y = IRIS
+    model, expected = (small(MLPRegressor, warm_start=True).partial_fit(X, y - 1.0) for _ in range(2))
+    twin = pickle.loads(pickle.dumps(model.set_params(loss="poisson")))
+    expected.partial_fit(X, y - 1.0)
+    for each in (model, twin):  # with targets below 0, which the new loss would refuse
+        assert_equal_weights(weights_of(each.partial_fit(X, y - 1.0)), weights_of(expected))
+    with pytest.raises(ValueError, match="y must be 0 or more for loss='poisson', got -1"):
+        model.fit(X, y - 1.0)
+    assert model.fit(X, y).predict(X).min() > 0
+    assert model.out_activation_ == "exp"
+
+
+@UNCONVERGED
+@pytest.mark.parametrize("name", ["max_iter", "n_threads", "n_iter_no_change", "batch_size", "tol"])
+def test_true_is_one(name):
+    settings = {"max_iter": 3, "n_threads": 2}
+    models = [small(MLPClassifier, **{**settings, name: one}).fit(*IRIS) for one in (True, 1)]
+    assert_equal_weights(*map(weights_of, models))
+
+
+@UNCONVERGED
+def test_the_best_score_is_no_measure_of_losses():
+    settings = {"solver": "sgd", "learning_rate": "adaptive", "n_iter_no_change": 2, "tol": 0.0}
+    model = small(MLPClassifier, early_stopping=True, **settings).fit(*IRIS)
+    rate = model._optimizer.learning_rate
+    model.set_params(early_stopping=False)
+    twin = pickle.loads(pickle.dumps(model))
+    for each in (model, twin):
+        losses = [each.partial_fit(*IRIS).loss_ for _ in range(8)]
+        assert losses == sorted(losses, reverse=True)
+        assert each.best_loss_ == losses[-1]
+    assert model._optimizer.learning_rate == rate
+
+
 def test_online_learning_leaves_the_users_generator_alone():
     generator = np.random.RandomState(5)
     model = small(MLPClassifier, random_state=generator).partial_fit(*IRIS, classes=[0, 1, 2])

@@ -267,7 +267,7 @@ def test_inputs_that_are_refused(X, message):
         (SOFTMAX, [0, 1, 2, 0, 1], r"y must hold class numbers, integers in \[0, 2\); got .*2"),
         (SOFTMAX, [0, 1, -1, 0, 1], r"y must hold class numbers, integers in \[0, 2\); got .*-1"),
         (SOFTMAX, [0, 1, 0.5, 0, 1], r"y must hold class numbers, integers in \[0, 2\); got .*0.5"),
-        (SOFTMAX, np.eye(2)[[0, 1, 0, 0, 1]], r"y must have the shape \(n, 1\); got \(5, 2\)"),
+        (SOFTMAX, np.eye(2)[[0, 1, 0, 0, 1]], r"y must hold class numbers, .* got \(5, 2\): .*argmax"),
         (LOGISTIC, np.full((5, 2), 1.5), r"y must lie in \[0, 1\] with logistic outputs; got .*1.5"),
         (LOGISTIC, np.full((5, 2), -0.5), r"y must lie in \[0, 1\] with logistic outputs; got .*-0.5"),
         (POISSON, np.full((5, 2), -1), "y must be >= 0 with loss='poisson'; got -1"),
@@ -318,7 +318,7 @@ def test_a_network_needs_an_architecture():
 def test_views_can_be_written_into_but_not_replaced():
     network = Network.initialize(PLAIN, seed=0)
     with pytest.raises(
-        AttributeError, match=r"parameters can't be replaced: .*parameters\[\.\.\.\] = values"
+        AttributeError, match=r"parameters can't be replaced: .*network\.assign\(weights, biases\)"
     ):
         network.parameters = network.parameters.copy()
     with pytest.raises(AttributeError, match="no setter"):

@@ -202,6 +202,16 @@ def test_partial_fit_keeps_the_optimizer(task, solver):
         assert_same(ours, theirs, X)
 
 
+@pytest.mark.parametrize("size", [1, 40])
+def test_partial_fit_of_several_labels_with_a_column_of_them(size):
+    X, y = data("multilabel")
+    models = pair("multilabel", max_iter=2)
+    for model in models:
+        recorded(model.fit, X, y)
+        model.partial_fit(X[:size], y[:size, 0])
+    assert_same(*models, X)
+
+
 @pytest.mark.parametrize(("tol", "idle"), [(0.0, 0), (1e9, 3)])
 def test_tol_set_between_calls_of_partial_fit_counts(tol, idle):
     X, y = data("one output")

@@ -246,7 +246,7 @@ def test_a_child_forked_during_a_run_trains_by_itself():
     [
         ("random_state", "seed", "random_state must be None, an int"),
         ("shuffle", "no", "shuffle must be True or False; got 'no'"),
-        ("alpha", -1, r"alpha must be a number in \[0, inf\]; got -1"),
+        ("alpha", -1, r"alpha must be a number in \[0, inf\); got -1"),
         ("batch_size", 0, "batch_size must be 'auto', 'full' or an int >= 1; got 0"),
         ("n_threads", 0, "n_threads must be None or an int >= 1; got 0"),
     ],
@@ -702,6 +702,18 @@ def test_adaptive_divides_the_rate_by_five_until_it_is_too_small(batch_size):
 # How runs end
 
 
+def test_losses_are_not_measured_by_the_best_score_nor_scores_by_the_best_loss():
+    X, y = draw_data(classifier(), 60)
+    trainer = Trainer(classifier(), SGD(0.01), random_state=0, n_iter_no_change=3, tol=0.0)
+    falling, rising = itertools.count(100.0, -1.0), itertools.count(-100.0)
+    assert trainer.run(X, y, epochs=9, score=lambda _: next(falling)) == "no_improvement"
+    assert trainer.best_loss == -100.0
+    before = len(trainer.history.loss)
+    assert trainer.run(X, y, epochs=9) == "max_iter"
+    assert trainer.best_loss == min(trainer.history.loss[before:])
+    assert trainer.run(X, y, epochs=9, score=lambda _: next(rising)) == "max_iter"
+
+
 @pytest.mark.parametrize("rule", [SGD(0.01), Adam()])
 @pytest.mark.parametrize("batch_size", [1, 20])
 def test_idle_epochs_end_a_run_when_they_are_more_than_tolerated(batch_size, rule):
@@ -1084,9 +1096,9 @@ def test_a_loss_that_overflows_while_the_parameters_do_not_is_no_divergence():
         ({"batch_size": "all"}, "batch_size must be 'auto', 'full' or an int >= 1; got 'all'"),
         ({"batch_size": True}, "batch_size must be 'auto', 'full' or an int >= 1; got True"),
         ({"batch_size": None}, "batch_size must be 'auto', 'full' or an int >= 1; got None"),
-        ({"alpha": -1}, r"alpha must be a number in \[0, inf\]; got -1"),
-        ({"alpha": np.nan}, r"alpha must be a number in \[0, inf\]; got nan"),
-        ({"alpha": "1"}, r"alpha must be a number in \[0, inf\]; got '1'"),
+        ({"alpha": -1}, r"alpha must be a number in \[0, inf\); got -1"),
+        ({"alpha": np.nan}, r"alpha must be a number in \[0, inf\); got nan"),
+        ({"alpha": "1"}, r"alpha must be a number in \[0, inf\); got '1'"),
         ({"tol": -1}, r"tol must be a number in \[0, inf\]; got -1"),
         ({"n_iter_no_change": 0}, r"n_iter_no_change must be a number in \[1, inf\]; got 0"),
         ({"n_iter_no_change": 1.5}, "n_iter_no_change must be a whole number or inf; got 1.5"),
@@ -1112,12 +1124,12 @@ def test_settings_that_are_refused(settings, message):
         (SGD, {"momentum": 1.5}, r"momentum must be a number in \[0, 1\]; got 1.5"),
         (SGD, {"momentum": -0.5}, r"momentum must be a number in \[0, 1\]; got -0.5"),
         (SGD, {"schedule": "cosine"}, "schedule must be one of 'constant', .*; got 'cosine'"),
-        (SGD, {"power_t": -1}, r"power_t must be a number in \[0, inf\]; got -1"),
+        (SGD, {"power_t": -1}, r"power_t must be a number in \[0, inf\); got -1"),
         (Adam, {"learning_rate": 0}, r"learning_rate must be a number in \(0, inf\); got 0"),
         (Adam, {"beta_1": 1}, r"beta_1 must be a number in \[0, 1\); got 1"),
         (Adam, {"beta_2": 1.0}, r"beta_2 must be a number in \[0, 1\); got 1"),
         (Adam, {"beta_2": -0.1}, r"beta_2 must be a number in \[0, 1\); got -0.1"),
-        (Adam, {"epsilon": 0}, r"epsilon must be a number in \(0, inf\]; got 0"),
+        (Adam, {"epsilon": 0}, r"epsilon must be a number in \(0, inf\); got 0"),
     ],
 )
 def test_optimizer_settings_that_are_refused(rule, settings, message):

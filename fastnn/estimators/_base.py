@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastnn.architecture import Architecture
-from fastnn.checks import check_seed
+from fastnn.checks import check_dtype, check_seed
 from fastnn.estimators import _lbfgs, _stochastic
 from fastnn.estimators._callbacks import CallbackSupportMixin, FitHooks, with_callbacks
 from fastnn.estimators._convert import from_sklearn, to_sklearn
@@ -166,7 +166,17 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
 
     def _restart(self, network: Network) -> Network:
         """The same weights under the present settings; a copy, so that the old model survives a failure."""
-        architecture = self._architecture(network.architecture.layer_sizes)
+        sizes, dtype = network.architecture.layer_sizes, network.dtype
+        for name, asked, present in (
+            ("hidden_layer_sizes", tuple(self._hidden_sizes()), sizes[1:-1]),
+            ("dtype", dtype if self.dtype is None else check_dtype(self.dtype), dtype),
+        ):
+            if asked != present:
+                raise ValueError(
+                    f"{name} must be that of the network, {present}, with warm_start=True; got {asked}. Set"
+                    " warm_start=False for a new network."
+                )
+        architecture = self._architecture(sizes)
         return Network.from_arrays(architecture, network.weights, network.biases, dtype=network.dtype)
 
     def _architecture(self, sizes: tuple[int, ...]) -> Architecture:

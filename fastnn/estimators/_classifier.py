@@ -20,6 +20,7 @@ from fastnn.estimators._metrics import accuracy
 from fastnn.estimators._parameters import CONSTRAINTS
 from fastnn.estimators._validation import Rows, check_weights, from_list, in_engine_form, is_ready
 from fastnn.estimators._weights import balance
+from fastnn.network import Network
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
@@ -233,6 +234,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         network = self.__dict__.get("_network")
         if network is None or self.warm_start or self.class_weight is not None:
             return None
+        if self._label_binarizer.y_type_.startswith("multilabel"):
+            return None
         if type(y) is not np.ndarray or y.ndim != 1 or "feature_names_in_" in self.__dict__:
             return None
         if not is_ready(X, network.dtype, network.architecture.layer_sizes[0]):
@@ -296,7 +299,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _score_outputs(self, outputs: Any, rows: Rows) -> float:
         return 1.0 if len(self.classes_) == 1 else accuracy(outputs, rows)
 
-    def _loss_scale(self) -> float:
+    def _loss_scale(self, network: Network) -> float:
         return 1.0
 
     def __sklearn_tags__(self) -> Any:

@@ -85,7 +85,7 @@ class Problem:
             rows.y,
             weights,
             alpha=model.alpha,
-            loss_scale=model._loss_scale(),
+            loss_scale=model._loss_scale(network),
             n_threads=model.n_threads,
         )
 

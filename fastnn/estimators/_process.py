@@ -26,7 +26,7 @@ class Process(Trainer):
     def __init__(self, model: BaseMLP, network: Network, optimizer: SGD | Adam | None = None) -> None:
         draws = vars(model).get("_random_state")  # none yet where a pickle is loaded: `configure` sets it
         rule = optimizer or optimizer_of(model)
-        super().__init__(network, rule, random_state=draws, loss_scale=model._loss_scale())
+        super().__init__(network, rule, random_state=draws, loss_scale=model._loss_scale(network))
         self._settings = settings_of(model)
 
     def configure(self, model: BaseMLP, n_rows: int) -> None:
@@ -36,8 +36,8 @@ class Process(Trainer):
         if not all(map(is_, settings, self._settings)):
             model._validate_params()
             self._settings = settings
-        batch_size, self.shuffle, self.alpha, self.n_threads, tol, self.n_iter_no_change = settings
-        self.tol = float(tol)  # scikit-learn takes True
+        batch_size, self.shuffle, self.alpha, self.n_threads, tol, patience = settings
+        self.tol, self.n_iter_no_change = float(tol), float(patience)  # scikit-learn takes True
         self.batch_size, self.random_state = clip_batch_size(batch_size, n_rows), model._random_state
 
     def go_on(self, model: BaseMLP) -> None:
@@ -45,6 +45,7 @@ class Process(Trainer):
         names, past = kernels.state, vars(model)
         self.history.loss = list(past.get("loss_curve_") or [])
         self.history.score = list(past.get("validation_scores_") or [])
+        self.state.judge_by(names.SCORE if model.early_stopping else names.LOSS)
         self.state.ints[names.SAMPLES_SEEN] = past.get("t_", 0)
         self.state.ints[names.NO_IMPROVEMENT] = past.get("_no_improvement_count", 0)
         score, loss = past.get("best_validation_score_"), past.get("best_loss_")

@@ -22,6 +22,7 @@ from fastnn.estimators._validation import (
     in_engine_form,
     is_ready,
 )
+from fastnn.network import Network
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -146,7 +147,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             order="C",
             reset=reset,
         )
-        y = self._check_outputs(y, X.dtype, reset=reset)
+        loss = self._fitted_architecture.loss if incremental and not reset else self.loss
+        y = self._check_outputs(y, X.dtype, loss, reset=reset)
         return Rows(in_engine_form(X), y, check_weights(sample_weight, X))
 
     def _is_ready(self, X: Any, y: Any) -> bool:
@@ -157,28 +159,28 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             and type(y) is np.ndarray
             and y.ndim == 1
             and self.n_outputs_ == 1
-            and self.loss != "poisson"
+            and network.architecture.loss != "poisson"
             and "feature_names_in_" not in self.__dict__
             and is_ready(X, network.dtype, network.architecture.layer_sizes[0])
             and len(y) == len(X)
             and is_ready(y.reshape(-1, 1), network.dtype, 1)
         )
 
-    def _check_outputs(self, y: Any, dtype: Any, *, reset: bool) -> Any:
+    def _check_outputs(self, y: Any, dtype: Any, loss: str, *, reset: bool) -> Any:
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         y = check_targets(y, dtype)
-        if self.loss == "poisson" and (y < 0).any():
+        if loss == "poisson" and (y < 0).any():
             raise ValueError(f"y must be 0 or more for loss='poisson', got {y.min()}.")
+        self.out_activation_ = "exp" if loss == "poisson" else "identity"
         if reset:
             self.n_outputs_ = y.shape[1]
-            self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
         elif y.shape[1] != self.n_outputs_:
             raise ValueError(f"y has {y.shape[1]} outputs, but the model was fitted with {self.n_outputs_}.")
         return y
 
     def _encode_known(self, y: Any, dtype: Any) -> Any:
         y = _check_y(y, multi_output=True, y_numeric=True, estimator=self)
-        return self._check_outputs(y, dtype, reset=False)
+        return self._check_outputs(y, dtype, self.loss, reset=False)
 
     def _decode(self, y: Any) -> Any:
         return y.ravel() if y.shape[1] == 1 else y
@@ -186,5 +188,5 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _score_outputs(self, outputs: Any, rows: Rows) -> float:
         return r_squared(outputs, rows)
 
-    def _loss_scale(self) -> float:
-        return 1.0 / self.n_outputs_ if self.loss == "squared_error" else 1.0
+    def _loss_scale(self, network: Network) -> float:
+        return 1.0 / self.n_outputs_ if network.architecture.loss == "squared_error" else 1.0

@@ -46,7 +46,7 @@ def train(
     monitor = Monitor.when_needed(model, process, held_out, hooks)
     status = process.train(
         rows,
-        epochs=model.max_iter,
+        epochs=int(model.max_iter),
         score=monitor.score if monitor is not None and model.early_stopping else None,
         on_epoch=monitor.on_epoch if monitor is not None else None,
         max_time=model.max_time,
