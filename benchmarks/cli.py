@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -100,6 +100,9 @@ def add_compare(commands: Any) -> None:
 def run_report(options: argparse.Namespace) -> int:
     """Measure or load, then write report.html, report.md and report.json."""
     stored = options.out / "report.json"
+    if options.readme:  # before an hour of measurements, not after it
+        markdown.check_readme(options.readme)
+    options.out.mkdir(parents=True, exist_ok=True)
     if options.source:
         document = store.load(options.source)
         store.save(document, stored)
@@ -147,15 +150,20 @@ def run_ceiling(options: argparse.Namespace) -> int:
     return 0
 
 
+def listed(names: str | None) -> list[str] | None:
+    """Names with commas between them, as a list."""
+    return [name.strip() for name in names.split(",")] if names else None
+
+
 def run_rivals(options: argparse.Namespace) -> int:
     """Race, print each table as soon as it is there, and keep the figures."""
-    names = options.only.split(",") if options.only else list(problems.PROBLEMS)
-    chosen = [problems.get(name) for name in names]
-    libraries = options.libraries.split(",") if options.libraries else None
+    chosen = [problems.get(name) for name in listed(options.only) or problems.PROBLEMS]
+    libraries = listed(options.libraries)
     for problem in chosen:
         race.libraries_for(problem, libraries)
-    fresh = options.json is None or not options.json.exists()
-    document = store.new("rivals") if fresh else store.load(options.json)
+    document = store.new("rivals")
+    if options.json and options.json.exists():
+        document = store.load_to_add(options.json, document)
     document["ceiling"] = ceiling.measure()
     rules = race.Rules(options.repeats, options.seconds, options.timeout, options.threads)
     progress = console.Progress(sys.stderr, len(chosen))

@@ -45,6 +45,20 @@ def load(path: Path) -> dict[str, Any]:
     return document
 
 
+def load_to_add(path: Path, new: dict[str, Any]) -> dict[str, Any]:
+    """A stored document that figures of a `new` one may stand beside; ValueError where they have not the same
+    origin.
+    """
+    document = load(path)
+    for key in ("commit", "versions"):
+        if document[key] != new[key]:
+            raise ValueError(
+                f"{path} has figures of another origin, {key} {document[key]}, and not {new[key]}: take"
+                " another file."
+            )
+    return document
+
+
 def save(document: dict[str, Any], path: Path) -> None:
     """Write in one step, so that an interrupt leaves the old file or the new one."""
     path = Path(path)

@@ -6,7 +6,9 @@ import itertools
 import os
 import pickle
 import signal
+import sys
 import threading
+import time
 import weakref
 from types import SimpleNamespace
 
@@ -17,7 +19,7 @@ from cases import DTYPES, PAIRS, Oracle, Step, assert_trained_alike, draw_data, 
 
 from fastnn import SGD, Adam, Architecture, Network, Trainer, engine, training
 from fastnn.engine import Session
-from fastnn.kernels import state
+from fastnn.kernels import layout, state
 from fastnn.kernels.team import Team
 from fastnn.threads import TakenCores
 
@@ -548,6 +550,120 @@ def slices(monkeypatch):
     return cut
 
 
+@pytest.mark.parametrize("name", ["plain", "adam"])
+def test_tiles_that_all_threads_share_follow_each_other(name, monkeypatch):
+    monkeypatch.setattr(layout, "SHARED_TILE_BYTES", 0)  # tiles of eight panels, of which a batch fills three
+    network = classifier(sizes=(300, 530, 3))
+    X, y = draw_data(network, 677)
+    settings = {"batch_size": 600, "alpha": 0.1, "epochs": 3}
+    alone, trainer = parameters_of(network, OPTIMIZERS[name], X, y, n_threads=1, **settings)
+    tall = trainer._session.layout
+    assert tall.shard_rows >= 600 > 2 * tall.tile_panels * tall.panel_rows
+    for n_threads in (2, 3, 4, 8):
+        shared, other = parameters_of(network, OPTIMIZERS[name], X, y, n_threads=n_threads, **settings)
+        np.testing.assert_array_equal(shared, alone)
+        assert other.history.loss == trainer.history.loss
+    assert_run_agrees(network, OPTIMIZERS[name], X, y, batch_size=600, alpha=0.1)
+
+
+def test_an_order_shuffled_before_batches_that_are_passed_over_is_the_second_threads_too(slices, monkeypatch):
+    # One row counts: of the twelve batches of an epoch eleven are passed over. Where the call that shuffles
+    # is one thread's and ends with such a batch, the next call finds a new order, but no new step or epoch.
+    monkeypatch.setattr(engine, "LONG_WAIT", 1 << 60)
+    monkeypatch.setattr(engine, "taken_cores", TakenCores())
+    sizes, batch = FEW_SHARDS
+    network = classifier(sizes=sizes)
+    X, y = draw_data(network, 12 * batch)
+    weights = np.zeros(len(X))
+    weights[17] = 1
+    settings = {"batch_size": batch, "epochs": 12}
+    alone, trainer = parameters_of(network, Adam(), X, y, weights, n_threads=1, **settings)
+    teams = itertools.cycle([2, 1, 1, 2, 2, 1, 2])
+    monkeypatch.setattr(Session, "_threads_of_call", lambda session: next(teams))
+    slices(1)
+    advance, copied = Session.advance, []
+
+    def comparing(self, team):
+        advance(self, team)
+        _, _, data, _, control = self._args
+        theirs = control.replica.ints  # whose step is -1 before the first call of two threads
+        if theirs[state.STEP] >= 0 and theirs[state.CURSOR] == control.ints[state.CURSOR]:
+            np.testing.assert_array_equal(control.replica.order, data.order)
+            copied.append(int(control.ints[state.STEP]))
+
+    monkeypatch.setattr(Session, "advance", comparing)
+    shared, other = parameters_of(network, Adam(), X, y, weights, n_threads=2, **settings)
+    assert len(copied) > 70
+    np.testing.assert_array_equal(shared, alone)
+    assert other.history.loss == trainer.history.loss
+
+
+@pytest.fixture
+def one_core():
+    """Threads that are started now share a core: each goes on until it has to wait, and so is a step ahead of
+    the other, or behind it, all the time.
+    """
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    yield
+    os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a thread choose its core")
+@pytest.mark.parametrize("late", [0, 1])
+@pytest.mark.parametrize("kind", SHARED_OR_WIDE)
+def test_threads_that_take_turns_on_one_core_take_the_same_steps(kind, late, one_core, monkeypatch):
+    monkeypatch.setattr(engine, "LONG_WAIT", 1 << 60)
+    monkeypatch.setattr(engine, "taken_cores", TakenCores())
+    monkeypatch.setattr(Session, "release", lambda session: None)
+    run = Team.run
+
+    def run_late(self, function, *args, ranks=None):
+        def begin(rank, *rest):
+            if rank == late:
+                time.sleep(0.001)
+            function(rank, *rest)
+
+        run(self, begin, *args, ranks=ranks)
+
+    monkeypatch.setattr(Team, "run", run_late)
+    sizes, batch = SHARED_OR_WIDE[kind]
+    network = classifier(sizes=sizes)
+    X, y = draw_data(network, 2 * batch + 77)
+    settings = {"batch_size": batch, "alpha": 0.1, "epochs": 20, "tol": 0, "n_iter_no_change": np.inf}
+    alone, trainer = parameters_of(network, Adam(), X, y, n_threads=1, **settings)
+    shared, other = parameters_of(network, Adam(), X, y, n_threads=2, **settings)
+    np.testing.assert_array_equal(shared, alone)
+    assert other.history.loss == trainer.history.loss
+    control = other._session._args[-1]
+    mine = control.ints, control.reals, control.loss_curve
+    for array, replica in zip(mine, control.replica, strict=False):
+        if replica.size:  # where two threads keep what a run has
+            np.testing.assert_array_equal(replica, array)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a thread choose its core")
+def test_what_one_of_two_threads_has_taken_the_other_does_not_do_again(one_core, slices, monkeypatch):
+    monkeypatch.setattr(engine, "LONG_WAIT", 1 << 60)
+    monkeypatch.setattr(engine, "taken_cores", TakenCores())
+    slices(1)
+    advance, busy = Session.advance, []
+
+    def recording(self, team):
+        self.work.losses[...] = -1
+        advance(self, team)
+        busy.append(int((self.work.losses >= 0).any(axis=1).sum()))
+
+    monkeypatch.setattr(Session, "advance", recording)
+    sizes, batch = FEW_SHARDS
+    network = classifier(sizes=sizes)
+    X, y = draw_data(network, batch)
+    _, trainer = parameters_of(network, Adam(), X, y, n_threads=2, batch_size="full", epochs=40)
+    assert len(trainer._session.replicas) == 1
+    # Whoever comes last to the second barrier goes on and takes all, unless it loses the core.
+    assert busy.count(1) >= 20
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch_size", [1, 16, "full"])
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -700,6 +816,24 @@ def test_adaptive_divides_the_rate_by_five_until_it_is_too_small(batch_size):
 
 
 # How runs end
+
+
+def test_a_loss_that_is_tol_below_the_best_is_an_improvement():
+    # As in scikit-learn: none is what is larger than the best less tol; here all three are 0.
+    trainer = Trainer(Network(Architecture((2, 1))), Adam(), n_iter_no_change=3, tol=0)
+    assert trainer.run(*idle_data(), epochs=30) == "max_iter"
+
+
+def test_a_rate_of_just_the_smallest_is_too_small_for_another_cut():
+    trainer = Trainer(Network(Architecture((2, 1))), SGD(1e-6, schedule="adaptive"), n_iter_no_change=2)
+    assert trainer.run(*idle_data(), epochs=30) == "rate_too_small"
+    assert (trainer.n_epochs, trainer.rate_cuts, trainer.learning_rate) == (4, 0, 1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 20])
+def test_a_run_that_stops_improving_in_its_last_epoch_has_stopped_improving(batch_size):
+    trainer = Trainer(Network(Architecture((2, 1))), Adam(), n_iter_no_change=3, batch_size=batch_size)
+    assert trainer.run(*idle_data(), epochs=5) == "no_improvement"
 
 
 def test_losses_are_not_measured_by_the_best_score_nor_scores_by_the_best_loss():

@@ -10,6 +10,7 @@ from benchmarks.report import tables
 from benchmarks.report.tables import Table
 
 START, END = "<!-- benchmarks:start -->", "<!-- benchmarks:end -->"
+BETWEEN = re.compile(f"{re.escape(START)}.*?{re.escape(END)}", re.DOTALL)
 # Works of the README's table, as far as they were measured.
 README_WORKS = (
     "digits-sgd",
@@ -62,18 +63,22 @@ def readme_block(document: dict[str, Any]) -> str:
     place = f"{machine['processor']} ({machine['cores']}, {machine['load at the start']})"
     origin = (
         f"Measured {document['date'][:10]} on {place} with {used}; float32, warm, repetitions in turn, all"
-        f" from"
-        " the same first weights to the same losses. `python -m benchmarks report` makes this table on your"
-        " machine."
+        " from the same first weights to the same losses. `python -m benchmarks report` makes this table on"
+        " your machine."
     )
     return "\n\n".join([render(table), *table.notes, origin])
 
 
+def check_readme(path: Path) -> str:
+    """The text of a file that has the markers; ValueError where it hasn't."""
+    text = Path(path).read_text(encoding="utf-8")
+    if not BETWEEN.search(text):
+        raise ValueError(f"{path} must contain the markers {START} and {END}; it does not.")
+    return text
+
+
 def update_readme(document: dict[str, Any], path: Path) -> None:
     """Put the table between the markers; ValueError where they are missing."""
-    text = Path(path).read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(START)}.*?{re.escape(END)}", re.DOTALL)
-    if not pattern.search(text):
-        raise ValueError(f"{path} must contain the markers {START} and {END}; it does not.")
+    text = check_readme(path)
     block = f"{START}\n{readme_block(document)}\n{END}"
-    Path(path).write_text(pattern.sub(lambda _: block, text), encoding="utf-8")
+    Path(path).write_text(BETWEEN.sub(lambda _: block, text), encoding="utf-8")

@@ -1,8 +1,8 @@
 """The libraries that are compared, one module each, with the same five functions.
 
     prepare(problem, X, y, threads) -> job   arrays, model, optimizer; the same first weights for everybody
-    run(job, epochs)                         go on for so many epochs (kind 'predict': that many passes over
-    X) final_loss(job) -> float                 mean loss over all rows, by what the job has learned
+    run(job, epochs)                         go on for so many epochs, or, of kind 'predict', passes over X
+    final_loss(job) -> float                 mean loss over all rows, by what the job has learned
     threads(job) -> int                      threads that it computes with
     versions() -> dict                       of the library and of what it computes with
 

@@ -49,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("fastnn: interrupted", file=sys.stderr)
         return 130
+    except MemoryError as error:
+        return _fail(f"there is not enough memory for this network: {error}")
     except (ValueError, OSError, ModuleNotFoundError) as error:
         return _fail(str(error))
     return code
@@ -150,5 +152,5 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         "--seed", type=numbers.seed, default=0, metavar="N", help="of the weights and the shuffles (0)"
     )
     parser.add_argument(
-        "--threads", type=numbers.count, metavar="N", help="for fastnn (as many as there are cores)"
+        "--threads", type=numbers.count, metavar="N", help="for fastnn (as many as the work is worth)"
     )

@@ -55,6 +55,6 @@ def vectors(bits: int) -> str:
 def describe_cache(folder: Path | None) -> str:
     """The folder of the compiled kernels, with their number and size."""
     if folder is None:
-        return "no writable folder: every process compiles anew (set FASTNN_CACHE_DIR to one)"
+        return "no writable folder: every process compiles anew (let FASTNN_CACHE_DIR name one)"
     sizes = [path.stat().st_size for path in folder.iterdir() if path.is_file()]
     return f"{folder} ({len(sizes)} compiled kernels, {sum(sizes) / 2**20:.1f} MB)"

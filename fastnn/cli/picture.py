@@ -25,6 +25,8 @@ def check_drawable(path: str) -> None:
         raise ModuleNotFoundError("--plot needs matplotlib: pip install 'fastnn[plot]'") from error
     if not Path(path).absolute().parent.is_dir():
         raise FileNotFoundError(f"--plot: there is no folder {str(Path(path).parent)!r}.")
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"--plot: {path!r} is a folder; name a file.")
     known = Figure().canvas.get_supported_filetypes()
     if Path(path).suffix[1:].lower() not in known:
         raise ValueError(f"--plot must end in one of .{', .'.join(sorted(known))}; got {path!r}.")

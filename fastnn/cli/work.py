@@ -55,10 +55,12 @@ class Work:
 def prepare(dataset: Dataset) -> Work:
     """Cut and scale a data set."""
     classes = dataset.task == "classification"
-    if len(dataset.X) < 8 or (classes and np.bincount(dataset.y).min() < 2):
+    counts = np.bincount(dataset.y) if classes else np.array([len(dataset.X)])
+    if len(dataset.X) < 8 or counts.min() < 2:
+        rare = f", 1 of them of {dataset.target_names[counts.argmin()]!r}" if counts.min() < 2 else ""
         raise ValueError(
             f"{dataset.name} is too small to hold a quarter out: it takes 8 rows, and 2 of every class; "
-            f"got {len(dataset.X)} rows."
+            f"got {len(dataset.X)} rows{rare}."
         )
     X_train, X_test, y_train, y_test = train_test_split(
         dataset.X, dataset.y, test_size=0.25, random_state=_SPLIT_SEED, stratify=_strata(dataset)

@@ -115,11 +115,11 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
             network = draft._initialize(rows)
         elif network is not self.__dict__.get("_network"):
             draft.__dict__.pop("_optimizer", None)  # it belongs to other parameters
-        status = _stochastic.train_once(draft, rows, network)
+        remarks = _stochastic.train_once(draft, rows, network)
         draft._adopt(network)
         self.__dict__ = draft.__dict__
-        if status == "interrupted":
-            warnings.warn(_stochastic.INTERRUPTED, stacklevel=3)
+        for remark in remarks:
+            warnings.warn(remark, stacklevel=3)
         return self
 
     def _reseeded(self) -> Any:

@@ -33,9 +33,6 @@ def train(
 
     Returns the network, and what warns the user of an end too early.
     """
-    if model.early_stopping:
-        message = "early_stopping has no effect with solver='lbfgs'; use 'sgd' or 'adam' to stop early."
-        warnings.warn(message, stacklevel=2)
     problem = Problem(model, rows, network)
     progress = Progress(model, problem, held_out, hooks)
     result: Any = None
@@ -64,8 +61,7 @@ def train(
     if stopped:
         return problem.network_as(network.dtype), partial(_warn, model, progress.reason)
     model.loss_, model.n_iter_ = result.fun, min(result.nit, model.max_iter)
-    warn = partial(_check_optimize_result, "lbfgs", result, model.max_iter)
-    return problem.network_as(network.dtype), warn
+    return problem.network_as(network.dtype), partial(_warn, model, result)
 
 
 class Problem:
@@ -170,8 +166,14 @@ def _options(model: BaseMLP) -> dict[str, Any]:
     return options if release >= (1, 15) else {**options, "iprint": -1}
 
 
-def _warn(model: BaseMLP, reason: str | None) -> None:
-    if reason == "interrupted":
+def _warn(model: BaseMLP, reason: Any) -> None:
+    """Of an end too early, by the reason for it, or by SciPy's result."""
+    if model.early_stopping:
+        message = "early_stopping has no effect with solver='lbfgs'; use 'sgd' or 'adam' to stop early."
+        warnings.warn(message, stacklevel=CALLER)
+    if not isinstance(reason, str):
+        _check_optimize_result("lbfgs", reason, model.max_iter)
+    elif reason == "interrupted":
         warnings.warn(INTERRUPTED, stacklevel=CALLER)
     elif reason == "max_time":
         message = f"lbfgs failed to converge within max_time={model.max_time} s ({model.n_iter_} iterations)."

@@ -30,7 +30,7 @@ class Monitor:
         self._process = process
         self._held_out = held_out
         self._hooks = hooks
-        self._start = len(process.history.loss)
+        self._start, self._first_score = len(process.history.loss), len(process.history.score)
         self._rate = process.learning_rate
         self._outputs: Any = None
         self._scorer = self._make_scorer() if held_out is not None and model.early_stopping else None
@@ -57,13 +57,19 @@ class Monitor:
         if self._scorer is None:
             return self._model._score_outputs(self._outputs, rows)
         weights = {} if rows.sample_weight is None else {"sample_weight": rows.sample_weight}
-        return float(self._scorer(self._view(network), rows.X, self._model._decode(rows.y), **weights))
+        try:
+            answer = self._scorer(self._view(network), rows.X, self._model._decode(rows.y), **weights)
+        except Exception as error:
+            error.add_note(f"while early_stopping_metric={metric!r} was computed on the validation rows")
+            raise
+        return answer  # type: ignore[no-any-return]
 
     def on_epoch(self, process: Process) -> bool:
         """Record, print, call back. True asks the engine to stop."""
         model, rows = self._model, self._held_out
         if rows is not None:
-            if not model.early_stopping or len(process.history.score) < len(process.history.loss):
+            scores = len(process.history.score) - self._first_score
+            if not model.early_stopping or scores < len(process.history.loss) - self._start:
                 # Not asked by the engine in this epoch: the loss is not finite any more.
                 self._outputs = process.network.predictor(rows.X, logits=False, n_threads=model.n_threads)
             loss = mean_loss(process.network.architecture, self._outputs, rows)

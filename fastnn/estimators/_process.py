@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn import kernels
-from fastnn.estimators._validation import Rows, clip_batch_size
+from fastnn.estimators._validation import Rows
 from fastnn.network import Network
 from fastnn.optimizers import SGD, Adam
 from fastnn.training import Trainer
@@ -29,7 +29,7 @@ class Process(Trainer):
         super().__init__(network, rule, random_state=draws, loss_scale=model._loss_scale(network))
         self._settings = settings_of(model)
 
-    def configure(self, model: BaseMLP, n_rows: int) -> None:
+    def configure(self, model: BaseMLP) -> None:
         """Take over the parameters that may change between two calls of `partial_fit`."""
         settings = settings_of(model)
         # To validate takes 0.3 ms.
@@ -37,8 +37,10 @@ class Process(Trainer):
             model._validate_params()
             self._settings = settings
         batch_size, self.shuffle, self.alpha, self.n_threads, tol, patience = settings
-        self.tol, self.n_iter_no_change = float(tol), float(patience)  # scikit-learn takes True
-        self.batch_size, self.random_state = clip_batch_size(batch_size, n_rows), model._random_state
+        # scikit-learn takes True for 1.
+        self.tol, self.n_iter_no_change = float(tol), float(patience)
+        self.batch_size = batch_size if isinstance(batch_size, str) else int(batch_size)
+        self.random_state = model._random_state
 
     def go_on(self, model: BaseMLP) -> None:
         """Continue the history of a model under a new optimizer, as a warm start does."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastnn.estimators._callbacks import FitHooks
 
 INTERRUPTED = "Training interrupted by user."
+CLIPPED = "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped"
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
     " preprocessed."
@@ -40,7 +41,7 @@ def train(
     if model.early_stopping and held_out is None:
         rows, held_out = _split(model, rows)
     process = Process(model, network)
-    process.configure(model, rows.X.shape[0])
+    process.configure(model)
     process.go_on(model)
     epochs, best = len(process.history.loss), process.best_score
     monitor = Monitor.when_needed(model, process, held_out, hooks)
@@ -58,19 +59,19 @@ def train(
     raise_if_not_finite(network)
     model._online = False
     _record(model, process, epochs)
-    return network, partial(_warn, model, status)
+    return network, partial(_warn, model, status, rows.X.shape[0])
 
 
-def train_once(model: BaseMLP, rows: Rows, network: Network) -> str:
+def train_once(model: BaseMLP, rows: Rows, network: Network) -> list[str]:
     """One epoch for `partial_fit`. If it diverges the parameters are put back and the moments forgotten.
 
-    Returns why it ended.
+    Returns what the user should be warned of.
     """
     process: Process | None = model.__dict__.get("_optimizer")
     if process is None:
         process = Process(model, network)
         process.go_on(model)
-    process.configure(model, rows.X.shape[0])
+    process.configure(model)
     before, epochs = network.parameters.copy(), len(process.history.loss)
     monitor = Monitor.when_needed(model, process, None, None)
     status = process.train(rows, epochs=1, on_epoch=None if monitor is None else monitor.on_epoch)
@@ -83,7 +84,7 @@ def train_once(model: BaseMLP, rows: Rows, network: Network) -> str:
         raise ValueError(NOT_FINITE)
     model._online = True
     _record(model, process, epochs)
-    return status
+    return _remarks(model, status, rows.X.shape[0])
 
 
 def resume(model: BaseMLP, network: Network, saved: dict[str, Any]) -> Process:
@@ -143,7 +144,15 @@ def _record(model: BaseMLP, process: Process, earlier: int) -> None:
     model.best_validation_score_ = process.best_score if judged_by_score else None
 
 
-def _warn(model: BaseMLP, status: str) -> None:
+def _remarks(model: BaseMLP, status: str, n_rows: int) -> list[str]:
+    """What is to be said of a run on so many rows besides how far it came."""
+    clipped = not isinstance(model.batch_size, str) and model.batch_size > n_rows
+    return [CLIPPED] * clipped + [INTERRUPTED] * (status == "interrupted")
+
+
+def _warn(model: BaseMLP, status: str, n_rows: int) -> None:
+    for remark in _remarks(model, status, n_rows):
+        warnings.warn(remark, stacklevel=CALLER)
     reached = {
         "max_iter": f"Maximum iterations ({model.max_iter}) reached and",
         "max_time": f"max_time ({model.max_time} s) reached after {model.n_iter_} epochs and",
@@ -152,5 +161,3 @@ def _warn(model: BaseMLP, status: str) -> None:
     if status in reached:
         message = f"Stochastic Optimizer: {reached[status]} the optimization hasn't converged yet."
         warnings.warn(message, ConvergenceWarning, stacklevel=CALLER)
-    elif status == "interrupted":
-        warnings.warn(INTERRUPTED, stacklevel=CALLER)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,6 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 from fastnn.checks import canonical, check_some_count, is_finite
 from fastnn.engine import plain
 from fastnn.network import Network
-from fastnn.training import resolve_batch
 
 
 class Rows(NamedTuple):
@@ -120,14 +118,3 @@ def check_validation_set(model: Any, given: tuple[Any, Any, Any], dtype: Any) ->
     except ValueError as error:
         raise ValueError(f"sample_weight_val does not fit X_val: {error}") from error
     return Rows(in_engine_form(X), y, weight)
-
-
-def clip_batch_size(requested: int | str, n: int) -> int:
-    """Rows of a batch, with scikit-learn's warning where they are fewer than asked for."""
-    requested = requested if isinstance(requested, str) else int(requested)
-    rows = resolve_batch(requested, n)
-    if isinstance(requested, int) and requested > rows:
-        warnings.warn(
-            "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=2
-        )
-    return rows
