@@ -37,6 +37,10 @@ class Problem:
     kind: str = "train"
     check_epochs: int = 2  # epochs from the same start after which the losses are compared
 
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {self.activation!r}.")
+
     @property
     def batch_rows(self) -> int:
         return self.batch or self.rows
@@ -77,6 +81,7 @@ class Problem:
         return f"{network}, {how}" + ("" if self.dtype == "float32" else f", {self.dtype}")
 
 
+ACTIVATIONS = ("relu", "tanh")  # that every library's module knows
 SOLVERS = {"sgd": "plain SGD", "momentum": "momentum", "adam": "Adam"}
 DIGITS = Problem("digits", (64, 100, 10), DIGITS_ROWS, 1, learning_rate=0.01, data="digits")
 WIDE = Problem("wide", (1024, 1024, 1024, 10), 4096, 1024, "adam", 1e-4, check_epochs=2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.ceiling import aligned
-from benchmarks.work import UPDATE_FLOPS, UPDATE_NUMBERS, Cost, forward_flops
+from benchmarks.work import UPDATE_FLOPS, UPDATE_NUMBERS, Cost, backward_flops, forward_flops
 from fastnn.kernels import activations, codes, optimizers
 from fastnn.network import Network
 
@@ -85,10 +85,8 @@ def test_dense_gradients(timer, shape):
     network, X = one_layer(sizes, "float32")
     gradient = Gradient(network, X, np.zeros_like(X), np.empty(0, np.float32), n_threads=1)
     gradient()
-    flops = 2 * 2.0 * (sizes[0] * sizes[1] + sizes[1] * sizes[2]) + 2.0 * sizes[1] * sizes[2]
-    cost = Cost(
-        256 * (flops + 2 * forward_flops(sizes) // 2), 4.0 * 5 * network.parameters.size, 4.0 * X.size
-    )
+    flops = 256 * (forward_flops(sizes) + backward_flops(sizes))
+    cost = Cost(flops, 4.0 * 5 * network.parameters.size, 4.0 * X.size)
     timer.piece(gradient, (), cost, rows=256, dtype="float32")
 
 

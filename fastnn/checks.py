@@ -34,6 +34,8 @@ def check_numbers(name: str, values: ArrayLike, dtype: np.dtype[Any] | None) -> 
     """`values` as a C-contiguous, aligned array of `dtype`, their own if None; what is too large for it
     becomes infinite.
     """
+    if hasattr(values, "toarray"):
+        raise ValueError(f"{name} must be dense; got a sparse matrix: pass {name}.toarray().")
     try:
         array = np.asarray(values)
         if array.dtype.kind not in "buifO":

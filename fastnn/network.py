@@ -71,6 +71,9 @@ class Network:
         self._weights, self._biases = Views(weights), Views(biases)
         self.predictor = Predictor(architecture.layer_sizes, architecture.codes, self._parameters)
 
+    def __repr__(self) -> str:
+        return f"Network({self.architecture!r}, dtype={self.dtype.name!r})"
+
     # The engine has the memory of these: what took their place would not count.
     @property
     def parameters(self) -> NDArray[Any]:

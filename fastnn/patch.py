@@ -22,7 +22,9 @@ def main(arguments: list[str]) -> int:
         return 2
     patch_sklearn()
     sys.argv = arguments
-    sys.path[0] = str(script.resolve().parent)
+    # As Python does it; with -P or -I neither puts a folder there.
+    if not sys.flags.safe_path:
+        sys.path[0] = str(script.resolve().parent)
     runpy.run_path(arguments[0], run_name="__main__")
     return 0
 

@@ -13,35 +13,26 @@ from typing import Any
 LIMITS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def usable_threads(requested: int | None = None) -> int:
-    """Number of threads to compute with, at least 1.
+def usable_threads() -> int:
+    """Number of threads that this process may use, at least 1.
 
-    Parameters
-    ----------
-    requested : int or None
-        A positive number is taken as it is. None stands for what this process may use: its cores (as counted
-        by joblib, which knows containers and affinity), but no more than OMP_NUM_THREADS or NUMBA_NUM_THREADS
-        allow, and 1 in a worker of joblib that shares the cores with others and was given no number. Negative
-        numbers count down from there: -1 is the same as None, -2 leaves one free.
+    Its cores (as counted by joblib, which knows containers and affinity), but no more than OMP_NUM_THREADS or
+    NUMBA_NUM_THREADS allow, and 1 in a worker of joblib that shares the cores with others and was given no
+    number.
 
     Examples
     --------
     >>> from fastnn.threads import usable_threads
-    >>> usable_threads(3)
-    3
+    >>> usable_threads() >= 1
+    True
     """
-    if requested == 0:
-        raise ValueError("n_threads must be None, a positive number, or -1 for all cores; got 0.")
-    if requested is not None and requested > 0:
-        return requested
     from joblib.parallel import get_active_backend
 
     limits = [int(text) for text in map(_first_number, LIMITS) if text.isdecimal() and int(text) > 0]
     backend, _ = get_active_backend()
     if not limits and backend.nesting_level:
         limits = [1]
-    usable: int = min([count_cores(*_affinity()), *limits])
-    return max(1, usable + 1 + (requested or -1))
+    return max(1, min([count_cores(*_affinity()), *limits]))
 
 
 class TakenCores:

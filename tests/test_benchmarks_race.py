@@ -209,6 +209,20 @@ def test_stored_figures_survive_and_are_replaced_by_name(tmp_path):
     assert {"date", "commit", "machine", "versions"} <= set(again)
 
 
+@pytest.mark.parametrize("key", ["commit", "versions"])
+def test_figures_of_another_origin_are_not_added_to(key, tmp_path):
+    document = store.new("rivals")
+    store.save(document, tmp_path / "x.json")
+    assert store.load_to_add(tmp_path / "x.json", store.new("rivals"))["commit"] == document["commit"]
+    with pytest.raises(ValueError, match=f"figures of another origin, {key}"):
+        store.load_to_add(tmp_path / "x.json", {**document, key: "another"})
+
+
+def test_a_problem_with_an_activation_that_not_all_know_is_refused():
+    with pytest.raises(ValueError, match="activation must be one of relu, tanh; got 'logistic'"):
+        problems.Problem("own", (2, 3, 2), 10, 5, activation="logistic")
+
+
 @pytest.mark.parametrize("content", ["", "[]", json.dumps({"schema": 0})])
 def test_a_file_that_is_no_store_is_one_clear_error(tmp_path, content):
     (tmp_path / "x.json").write_text(content)

@@ -313,6 +313,30 @@ def test_a_diverging_fit_keeps_the_old_model(kind):
     np.testing.assert_array_equal(model.set_params(activation="relu").predict(X), before)
 
 
+def test_sparse_targets_of_a_regressor_are_refused():
+    with pytest.raises(ValueError, match=r"y must be dense; got a sparse matrix: pass y\.toarray\(\)"):
+        small(MLPRegressor).fit(X, sparse.csr_matrix(np.eye(len(X))[:, :2]))
+
+
+def test_a_metric_that_fails_is_named():
+    def fails(model, A, b):
+        raise RuntimeError("no such column")
+
+    with pytest.raises(RuntimeError, match="no such column") as caught:
+        small(early_stopping=True, early_stopping_metric=fails).fit(X, y)
+    assert "early_stopping_metric=<function" in caught.value.__notes__[0]
+
+
+def test_warnings_point_to_the_line_of_the_user():
+    model = small(batch_size=1000)
+    with pytest.warns(UserWarning) as told:
+        model.fit(X, y).partial_fit(X, y)
+        small(solver="lbfgs", early_stopping=True, max_iter=1000, tol=1.0).fit(X, y)
+    assert {warning.filename for warning in told} == {__file__}
+    clipped = [warning for warning in told if "going to be clipped" in str(warning.message)]
+    assert len(clipped) == 2
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import reference
 from cases import ACTIVATIONS, DTYPES, PAIRS, ROWS, WIDTHS, Oracle, draw_data, make_network
+from scipy import sparse
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from fastnn import Architecture, Network
@@ -332,6 +333,22 @@ def test_views_can_be_written_into_but_not_replaced():
     np.testing.assert_array_equal(network.forward(np.ones((2, 3))), 6)
     network.parameters *= 2
     np.testing.assert_array_equal(network.forward(np.ones((2, 3))), 12)
+
+
+def test_a_network_says_what_it_is():
+    network = Network(Architecture((2, 1)), dtype="float64")
+    assert repr(network) == f"Network({network.architecture!r}, dtype='float64')"
+
+
+def test_what_is_too_large_for_float32_is_told_from_what_is_infinite():
+    network = Network(Architecture((2, 1)))
+    with pytest.raises(ValueError, match=r"X must be finite in float32; .* too large for float32\."):
+        network.forward([[1e39, 0.0]])
+
+
+def test_sparse_targets_are_refused():
+    with pytest.raises(ValueError, match=r"y must be dense; got a sparse matrix: pass y\.toarray\(\)"):
+        Network(Architecture((2, 1))).loss(np.ones((3, 2)), sparse.csr_matrix(np.ones((3, 1))))
 
 
 def test_whole_numbers_make_a_network_in_double_precision():

@@ -365,11 +365,8 @@ class TestUsableThreads:
         monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
         monkeypatch.setattr(threads, "count_cores", lambda *_: 8)
 
-    @pytest.mark.parametrize(
-        "requested, expected", [(None, 8), (-1, 8), (-2, 7), (-20, 1), (1, 1), (3, 3), (20, 20)]
-    )
-    def test_requests(self, requested, expected):
-        assert usable_threads(requested) == expected
+    def test_without_a_limit_all_cores_count(self):
+        assert usable_threads() == 8
 
     @pytest.mark.parametrize(
         "limit, expected", [("3", 3), ("20", 8), ("2,4", 2), ("", 8), ("many", 8), ("0", 8)]
@@ -385,10 +382,6 @@ class TestUsableThreads:
         for limit in ("1", "2", "1"):
             monkeypatch.setenv("LOKY_MAX_CPU_COUNT", limit)
             assert usable_threads() == joblib.cpu_count()
-
-    def test_zero_threads_are_refused(self):
-        with pytest.raises(ValueError, match="n_threads"):
-            usable_threads(0)
 
     def test_threads_of_joblib_share_the_cores(self):
         parallel = joblib.Parallel(n_jobs=2, backend="threading")

@@ -85,7 +85,7 @@ def threads(job: Job) -> int:
     if job.problem.kind == "predict" and job.problem.batch_rows > 1:
         from fastnn.threads import usable_threads
 
-        return usable_threads(job.threads)
+        return job.threads or usable_threads()
     return 1
 
 

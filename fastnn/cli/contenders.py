@@ -86,7 +86,7 @@ def train_fastnn(work: Work, recipe: Recipe, settings: Settings, show: Show) -> 
     return recorder.record
 
 
-def _unseen(record: Record) -> None:
+def unseen(record: Record) -> None:
     """Progress of a run that is not reported."""
 
 
@@ -145,7 +145,7 @@ def sklearn_terms(work: Work, recipe: Recipe, settings: Settings) -> Terms:
     for threads in (1, None):
         terms = Terms(threads, len(few.X_train))
         trial = train_sklearn(
-            few, replace(recipe, epochs=3), replace(settings, limit=_TRIAL_SECONDS), _unseen, terms
+            few, replace(recipe, epochs=3), replace(settings, limit=_TRIAL_SECONDS), unseen, terms
         )
         speeds[threads] = trial.rows_a_second
     best = max(speeds, key=lambda threads: speeds[threads])

@@ -7,10 +7,9 @@ from dataclasses import replace
 from threading import Thread
 from time import perf_counter
 
-from fastnn.cli.contenders import Settings, train_fastnn
+from fastnn.cli.contenders import Settings, train_fastnn, unseen
 from fastnn.cli.progress import Progress
 from fastnn.cli.recipes import Recipe
-from fastnn.cli.record import Record
 from fastnn.cli.work import Work
 
 _TICK_SECONDS = 0.1
@@ -24,7 +23,7 @@ def warm_up(work: Work, ways: Sequence[Recipe], settings: Settings, progress: Pr
     def train_briefly() -> None:
         try:
             for recipe in ways:
-                train_fastnn(few, replace(recipe, epochs=1), settings, _unseen)
+                train_fastnn(few, replace(recipe, epochs=1), settings, unseen)
         except BaseException as error:
             failures.append(error)
 
@@ -37,7 +36,3 @@ def warm_up(work: Work, ways: Sequence[Recipe], settings: Settings, progress: Pr
     if failures:
         raise failures[0]
     progress.say(f"warm-up: done in {perf_counter() - started:.1f} s, not counted below")
-
-
-def _unseen(record: Record) -> None:
-    """Nobody looks at these runs."""

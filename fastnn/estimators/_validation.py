@@ -75,6 +75,8 @@ def check_rows(model: Any, X: Any, network: Network) -> Any:
 
 def check_targets(y: Any, dtype: Any) -> Any:
     """Numbers y as an array of `dtype`, shape (n, K)."""
+    if issparse(y):
+        raise ValueError("y must be dense; got a sparse matrix: pass y.toarray().")
     with np.errstate(over="ignore"):
         targets = np.asarray(y).astype(dtype, order="C", copy=False)
     if targets.dtype != y.dtype and not np.isfinite(targets).all():
