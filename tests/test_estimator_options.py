@@ -65,6 +65,15 @@ def test_a_validation_set_is_recorded_and_changes_nothing():
 
 
 @UNCONVERGED
+def test_losses_of_a_validation_set_lie_beside_those_of_training():
+    options = {"X_val": X[VALIDATION], "y_val": y[VALIDATION]}
+    model = small(max_iter=3, warm_start=True).fit(X[TRAIN], y[TRAIN], **options)
+    model.fit(X[TRAIN], y[TRAIN]).partial_fit(X[TRAIN], y[TRAIN]).fit(X[TRAIN], y[TRAIN], **options)
+    assert len(model.validation_loss_curve_) == len(model.loss_curve_) == 10
+    assert np.isnan(model.validation_loss_curve_).tolist() == [False] * 3 + [True] * 4 + [False] * 3
+
+
+@UNCONVERGED
 def test_a_validation_set_takes_the_place_of_the_split():
     options = {"X_val": X[VALIDATION], "y_val": y[VALIDATION]}
     model = small(early_stopping=True, n_iter_no_change=3, max_iter=200, learning_rate_init=0.01)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from sklearn.metrics import check_scoring
 from sklearn.utils._param_validation import InvalidParameterError
 
@@ -35,7 +36,9 @@ class Monitor:
         self._outputs: Any = None
         self._scorer = self._make_scorer() if held_out is not None and model.early_stopping else None
         if held_out is not None:
-            model.validation_loss_curve_ = list(vars(model).get("validation_loss_curve_") or [])
+            curve = list(vars(model).get("validation_loss_curve_") or [])
+            # Beside `loss_curve_`, epoch by epoch, some of which may have had no validation set.
+            model.validation_loss_curve_ = curve + [np.nan] * (self._start - len(curve))
         if hooks is not None:
             hooks.begin_epoch(self._reconstruction)
 

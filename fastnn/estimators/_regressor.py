@@ -147,7 +147,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             order="C",
             reset=reset,
         )
-        loss = self._fitted_architecture.loss if incremental and not reset else self.loss
+        goes_on = incremental and not reset
+        loss = self._fitted_network().architecture.loss if goes_on else self.loss
         y = self._check_outputs(y, X.dtype, loss, reset=reset)
         return Rows(in_engine_form(X), y, check_weights(sample_weight, X))
 
