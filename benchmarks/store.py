@@ -50,10 +50,11 @@ def load_to_add(path: Path, new: dict[str, Any]) -> dict[str, Any]:
     origin.
     """
     document = load(path)
-    for key in ("commit", "versions"):
-        if document[key] != new[key]:
+    before, now = ({**each, **(each.get("machine") or {})} for each in (document, new))
+    for key in ("commit", "versions", "processor"):
+        if before.get(key) != now[key]:
             raise ValueError(
-                f"{path} has figures of another origin, {key} {document[key]}, and not {new[key]}: take"
+                f"{path} has figures of another origin, {key} {before.get(key)}, and not {now[key]}: take"
                 " another file."
             )
     return document

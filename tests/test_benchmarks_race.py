@@ -216,6 +216,9 @@ def test_figures_of_another_origin_are_not_added_to(key, tmp_path):
     assert store.load_to_add(tmp_path / "x.json", store.new("rivals"))["commit"] == document["commit"]
     with pytest.raises(ValueError, match=f"figures of another origin, {key}"):
         store.load_to_add(tmp_path / "x.json", {**document, key: "another"})
+    document["machine"]["processor"] = "another"
+    with pytest.raises(ValueError, match="figures of another origin, processor"):
+        store.load_to_add(tmp_path / "x.json", document)
 
 
 def test_a_problem_with_an_activation_that_not_all_know_is_refused():

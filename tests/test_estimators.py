@@ -213,6 +213,35 @@ def test_true_is_one(name):
 
 
 @UNCONVERGED
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        (MLPClassifier, {"early_stopping_metric": "score"}, {"early_stopping_metric": "loss"}),
+        (MLPRegressor, {"loss": "squared_error"}, {"loss": "poisson"}),
+        (MLPRegressor, {"early_stopping": True}, {"early_stopping": False}),
+    ],
+)
+def test_what_was_best_by_another_measure_is_forgotten_in_a_warm_start(kind, before, after):
+    settings = {"warm_start": True, "early_stopping": kind is MLPClassifier, "n_iter_no_change": 3, **before}
+    model = small(kind, max_iter=60, learning_rate_init=0.01, **settings).fit(*IRIS)
+    past = len(model.loss_curve_)
+    model.set_params(**after, max_iter=6, tol=0.0).fit(*IRIS)
+    assert model.n_iter_ == len(model.loss_curve_) - past == 6
+    if model.early_stopping:
+        assert model.best_validation_score_ == max(model.validation_scores_) < 0
+        assert len(model.validation_scores_) == 6
+    else:
+        assert model.best_loss_ == min(model.loss_curve_[past:])
+
+
+@UNCONVERGED
+def test_weights_from_outside_keep_their_precision_in_a_warm_start():
+    model = small(MLPClassifier, warm_start=True, dtype="float32").fit(*IRIS)
+    model.coefs_ = [weights.astype(float) for weights in model.coefs_]
+    assert model.fit(*IRIS).coefs_[0].dtype == np.float64
+
+
+@UNCONVERGED
 def test_the_best_score_is_no_measure_of_losses():
     settings = {"solver": "sgd", "learning_rate": "adaptive", "n_iter_no_change": 2, "tol": 0.0}
     model = small(MLPClassifier, early_stopping=True, **settings).fit(*IRIS)

@@ -126,5 +126,7 @@ if __name__ == "__main__":
         answer(options.work, options.threads, options.dtype)
     elif len(options.folders) < 2:
         parser.error("name the folders of two versions at least")
+    elif wrong := [name for name in options.folders if not (Path(name) / "fastnn" / "__init__.py").is_file()]:
+        parser.error(f"{wrong[0]} is no checkout: it has no fastnn/__init__.py")
     else:
         compare(options)

@@ -167,9 +167,11 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
     def _restart(self, network: Network) -> Network:
         """The same weights under the present settings; a copy, so that the old model survives a failure."""
         sizes, dtype = network.architecture.layer_sizes, network.dtype
+        # Weights that were assigned from outside have the precision that they came with.
+        kept = self.dtype is None or network is not self.__dict__.get("_network")
         for name, asked, present in (
             ("hidden_layer_sizes", tuple(self._hidden_sizes()), sizes[1:-1]),
-            ("dtype", dtype if self.dtype is None else check_dtype(self.dtype), dtype),
+            ("dtype", dtype if kept else check_dtype(self.dtype), dtype),
         ):
             if asked != present:
                 raise ValueError(

@@ -46,13 +46,22 @@ class Process(Trainer):
         """Continue the history of a model under a new optimizer, as a warm start does."""
         names, past = kernels.state, vars(model)
         self.history.loss = list(past.get("loss_curve_") or [])
-        self.history.score = list(past.get("validation_scores_") or [])
-        self.state.judge_by(names.SCORE if model.early_stopping else names.LOSS)
         self.state.ints[names.SAMPLES_SEEN] = past.get("t_", 0)
+        self.state.judge_by(names.SCORE if model.early_stopping else names.LOSS)
+        # What was best by another loss, or another metric, is no measure for this one.
+        measure = self.measure_of(model)
+        if past.get("_judged_by", measure) != measure:
+            return
+        self.history.score = list(past.get("validation_scores_") or [])
         self.state.ints[names.NO_IMPROVEMENT] = past.get("_no_improvement_count", 0)
         score, loss = past.get("best_validation_score_"), past.get("best_loss_")
         best = loss if not model.early_stopping else None if score is None else -score
         self.state.reals[names.BEST] = np.inf if best is None else best
+
+    def measure_of(self, model: BaseMLP) -> tuple[str, Any]:
+        """What tells an improvement: a loss, or a metric of early stopping."""
+        metric = model.early_stopping_metric if model.early_stopping else None
+        return self.network.architecture.loss, metric
 
     @property
     def best_score(self) -> float:

@@ -138,6 +138,7 @@ def _record(model: BaseMLP, process: Process, earlier: int) -> None:
     model.loss_ = losses[-1] if losses else np.inf
     model.t_ = process.samples_seen
     model._no_improvement_count = process.no_improvement_count
+    model._judged_by = process.measure_of(model)
     judged_by_score = model.early_stopping
     model.best_loss_ = None if judged_by_score else process.best_loss
     model.validation_scores_ = scores if judged_by_score else None
