@@ -30,12 +30,17 @@ def check_number(
     return number
 
 
+def check_dense(name: str, values: Any) -> None:
+    """ValueError for SciPy's sparse matrices and arrays."""
+    if hasattr(values, "toarray"):
+        raise ValueError(f"{name} must be dense; got a sparse matrix: pass {name}.toarray().")
+
+
 def check_numbers(name: str, values: ArrayLike, dtype: np.dtype[Any] | None) -> NDArray[Any]:
     """`values` as a C-contiguous, aligned array of `dtype`, their own if None; what is too large for it
     becomes infinite.
     """
-    if hasattr(values, "toarray"):
-        raise ValueError(f"{name} must be dense; got a sparse matrix: pass {name}.toarray().")
+    check_dense(name, values)
     try:
         array = np.asarray(values)
         if array.dtype.kind not in "buifO":

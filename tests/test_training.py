@@ -6,7 +6,6 @@ import itertools
 import os
 import pickle
 import signal
-import sys
 import threading
 import time
 import weakref
@@ -368,11 +367,18 @@ def test_two_threads_keep_small_networks_of_their_own(dtype):
         assert len(session.replicas) == kept
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.01), SGD(0.01, momentum=0.9), Adam()])
-def test_what_two_threads_keep_is_the_same_and_begins_with_what_there_is(optimizer, monkeypatch):
-    # Nobody is late: who goes home keeps what it had.
+@pytest.fixture
+def nobody_is_late(monkeypatch):
+    """Threads wait for each other as long as it takes, whatever happened in other runs."""
     monkeypatch.setattr(engine, "LONG_WAIT", 1 << 60)
     monkeypatch.setattr(engine, "taken_cores", TakenCores())
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.01), SGD(0.01, momentum=0.9), Adam()])
+def test_what_two_threads_keep_is_the_same_and_begins_with_what_there_is(
+    optimizer, nobody_is_late, monkeypatch
+):
+    # Who is late goes home, and keeps what it had.
     monkeypatch.setattr(Session, "release", lambda session: None)
     sizes, batch = FEW_SHARDS
     network = classifier(sizes=sizes)
@@ -441,7 +447,7 @@ def test_a_call_begins_with_the_threads_that_were_left(kind, monkeypatch):
 
 
 @pytest.fixture
-def ranks_of_calls(monkeypatch):
+def ranks_of_calls(nobody_is_late, monkeypatch):
     """How many threads each call of the compiled loop gets, on a computer of four cores."""
     calls, run = [], Team.run
 
@@ -451,8 +457,6 @@ def ranks_of_calls(monkeypatch):
 
     monkeypatch.setattr(Team, "run", recording)
     monkeypatch.setattr(engine, "usable_threads", lambda: 4)
-    monkeypatch.setattr(engine, "taken_cores", TakenCores())
-    monkeypatch.setattr(engine, "LONG_WAIT", 10**9)
     monkeypatch.setattr(training, "FIRST_SLICE_WORK", 1e18)  # one call, or one for each epoch
     return calls
 
@@ -566,11 +570,11 @@ def test_tiles_that_all_threads_share_follow_each_other(name, monkeypatch):
     assert_run_agrees(network, OPTIMIZERS[name], X, y, batch_size=600, alpha=0.1)
 
 
-def test_an_order_shuffled_before_batches_that_are_passed_over_is_the_second_threads_too(slices, monkeypatch):
+def test_an_order_shuffled_before_batches_that_are_passed_over_is_the_second_threads_too(
+    slices, nobody_is_late, monkeypatch
+):
     # One row counts: of the twelve batches of an epoch eleven are passed over. Where the call that shuffles
     # is one thread's and ends with such a batch, the next call finds a new order, but no new step or epoch.
-    monkeypatch.setattr(engine, "LONG_WAIT", 1 << 60)
-    monkeypatch.setattr(engine, "taken_cores", TakenCores())
     sizes, batch = FEW_SHARDS
     network = classifier(sizes=sizes)
     X, y = draw_data(network, 12 * batch)
@@ -603,18 +607,19 @@ def one_core():
     """Threads that are started now share a core: each goes on until it has to wait, and so is a step ahead of
     the other, or behind it, all the time.
     """
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("only Linux lets a thread choose its core")
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     yield
     os.sched_setaffinity(0, allowed)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a thread choose its core")
 @pytest.mark.parametrize("late", [0, 1])
 @pytest.mark.parametrize("kind", SHARED_OR_WIDE)
-def test_threads_that_take_turns_on_one_core_take_the_same_steps(kind, late, one_core, monkeypatch):
-    monkeypatch.setattr(engine, "LONG_WAIT", 1 << 60)
-    monkeypatch.setattr(engine, "taken_cores", TakenCores())
+def test_threads_that_take_turns_on_one_core_take_the_same_steps(
+    kind, late, one_core, nobody_is_late, monkeypatch
+):
     monkeypatch.setattr(Session, "release", lambda session: None)
     run = Team.run
 
@@ -642,10 +647,9 @@ def test_threads_that_take_turns_on_one_core_take_the_same_steps(kind, late, one
             np.testing.assert_array_equal(replica, array)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a thread choose its core")
-def test_what_one_of_two_threads_has_taken_the_other_does_not_do_again(one_core, slices, monkeypatch):
-    monkeypatch.setattr(engine, "LONG_WAIT", 1 << 60)
-    monkeypatch.setattr(engine, "taken_cores", TakenCores())
+def test_what_one_of_two_threads_has_taken_the_other_does_not_do_again(
+    one_core, slices, nobody_is_late, monkeypatch
+):
     slices(1)
     advance, busy = Session.advance, []
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, validate_data
 
-from fastnn.checks import canonical, check_some_count, is_finite
+from fastnn.checks import canonical, check_dense, check_some_count, is_finite
 from fastnn.engine import plain
 from fastnn.network import Network
 
@@ -75,8 +75,7 @@ def check_rows(model: Any, X: Any, network: Network) -> Any:
 
 def check_targets(y: Any, dtype: Any) -> Any:
     """Numbers y as an array of `dtype`, shape (n, K)."""
-    if issparse(y):
-        raise ValueError("y must be dense; got a sparse matrix: pass y.toarray().")
+    check_dense("y", y)
     with np.errstate(over="ignore"):
         targets = np.asarray(y).astype(dtype, order="C", copy=False)
     if targets.dtype != y.dtype and not np.isfinite(targets).all():
