@@ -253,14 +253,14 @@ class Session:
         windows = batch_rows > 1
         self.work = make_work(layout, sizes[-1], dtype, self.n_threads, tiles, windows=windows)
         page, replicas = PAGE_BYTES // dtype.itemsize, (0, 3, 0)
-        self._replicates = layout.replicates and self.n_threads == 2
-        if self._replicates:
+        self._small = layout.replicates and self.n_threads <= 2
+        if self._small and self.n_threads == 2:
             # A row, and a quarter of a page: moments begin in the quarters that they have anyway.
             replicas = 1, 3, kernels.layout.round_up(params.size, page) + page // 4
         self.replicas = aligned_zeros(replicas, dtype, PARAMETERS)
         gradients = shards, aligned_length(params.size, dtype)
         self.gradients = aligned_zeros(gradients, dtype, GRADIENT)
-        self.others = aligned_zeros(gradients if self._replicates else (0, 0), dtype, GRADIENT)
+        self.others = aligned_zeros(gradients if self._small else (0, 0), dtype, GRADIENT)
         self.hyper = np.zeros((2, kernels.optimizers.N_HYPER), dtype=dtype)
         self.squares = aligned_zeros((self.n_threads, aligned_length(len(layout.chunks), float)), float)
         self.shard_losses, self.joined = np.zeros(2 * shards), np.zeros(2 * shards, dtype=np.int64)
@@ -280,7 +280,7 @@ class Session:
         ints[state.WINDOW_CHUNKS] = self.layout.window_chunks
         ints[state.LONG_WAIT] = self._long_wait
         replica = no_replica(self.hyper.dtype)
-        if self._replicates:
+        if self._small:
             own = (np.empty_like(array) for array in (ints, reals, loss_curve, key))
             order, team = np.empty(ints[state.N_ROWS], np.int64), np.zeros(2, np.int64)
             replica = state.Replica(*own, order, np.empty_like(self.hyper), team)
@@ -308,8 +308,11 @@ class Session:
             return
         if one_row:
             self._code = kernels.train_samples.code_for(*self._args)
-        else:
-            self._code = kernels.train.code_for(0, self.n_threads, *self._args)
+            return
+        state = kernels.state
+        small = self._small and control.ints[state.SOLVER] != kernels.codes.GRADIENT_ONLY
+        loop = kernels.train_small if small else kernels.train
+        self._code = loop.code_for(0, self.n_threads, *self._args)
 
     def release(self) -> None:
         """Keep no data alive between runs."""

@@ -73,7 +73,7 @@ KERNEL_FLOORS = [
     {"backprop"},
     {"gradients", "thin"},
     {"passes", "samples"},
-    {"loops"},
+    {"loops", "small"},
 ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-_ENTRIES = ("predict", "train", "train_samples")
+_ENTRIES = {"predict": "loops", "train": "loops", "train_samples": "loops", "train_small": "small"}
 _MODULES = (
     *("backprop", "codes", "layout", "meeting", "optimizers", "random"),
     *("sparse", "state", "team", "zeros"),
@@ -20,7 +20,7 @@ _MODULES = (
 # Both are imported when they are first used: what only describes a network does not import Numba.
 def __getattr__(name: str) -> Any:
     if name in _ENTRIES:
-        value = getattr(import_module("fastnn.kernels.loops"), name)
+        value = getattr(import_module(f"fastnn.kernels.{_ENTRIES[name]}"), name)
     elif name in _MODULES:
         value = import_module(f"fastnn.kernels.{name}")
     else:

@@ -38,7 +38,7 @@ CHUNK_NUMBERS = 1024  # a smaller chunk is not worth its call
 WINDOW_NUMBERS = 16384  # gradients of a run of chunks stay in L2, beside their parameters and moments
 MAX_SHARDS = 8
 SHARD_ROWS = 64
-# Two threads both keep parameters up to here, and their moments (loops.py). Where a step has enough to do for
+# Two threads both keep parameters up to here, and their moments (small.py). Where a step has enough to do for
 # two, and not for five, such a network has a batch of SHARD_ROWS cut in two already. Against a shared tile,
 # with two threads and with one: 64-100-10 with 64 rows 0.84 and 1.06, with 128 rows 0.81 and 1.03; with 32
 # rows it would be 1.08 and 1.25 (in turn; docs/engine.md).

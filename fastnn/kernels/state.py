@@ -78,7 +78,7 @@ RATE_CUT = 5.0
 
 
 class Replica(NamedTuple):
-    """What rank 1 has of its own where two threads take steps alike (loops.py): like what rank 0 has. Arrays
+    """What rank 1 has of its own where two threads take steps alike (small.py): like what rank 0 has. Arrays
     of no length where they don't.
     """
 
