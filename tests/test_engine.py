@@ -10,7 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from fastnn import SGD, Adam, Architecture, Network, Trainer
+from fastnn import SGD, Adam, Architecture, Network, Trainer, kernels
 from fastnn.engine import Session
 
 WORK = textwrap.dedent("""
@@ -68,6 +68,39 @@ def test_second_process_finds_all_kernels_and_gets_the_same_numbers(tmp_path):
     # Another process may have compiled some for the first one.
     assert second[1]["loaded"] == first[1]["compiled"] + first[1]["loaded"]
     assert second[0] == first[0]
+
+
+class Asked(Exception):
+    """Which entry point was asked for machine code."""
+
+
+@pytest.mark.parametrize(
+    ("sizes", "batch_size", "n_threads", "loop"),
+    [
+        ((5, 20, 3), 128, 1, "train_small"),
+        ((5, 20, 3), 128, 2, "train_small"),
+        ((5, 20, 3), 256, 3, "train"),  # two take the same steps, more do not
+        ((5, 20, 3), 32, 2, "train"),  # not enough rows for shards
+        ((300, 200, 3), 128, 2, "train"),  # not a small network
+        ((5, 20, 3), 1, 1, "train_samples"),
+    ],
+)
+def test_a_fit_needs_one_kind_of_loop(monkeypatch, sizes, batch_size, n_threads, loop):
+    """Whatever has to be compiled anew is compiled once, so a fit waits for no loop but its own."""
+
+    def asked(name):
+        def ask(*args):
+            raise Asked(name)
+
+        return ask
+
+    for name in ("train", "train_small", "train_samples"):
+        monkeypatch.setattr(getattr(kernels, name), "code_for", asked(name))
+    network = Network.initialize(Architecture(sizes), seed=0)
+    X, y = np.ones((256, sizes[0]), np.float32), np.ones((256, sizes[-1]), np.float32)
+    trainer = Trainer(network, Adam(), batch_size=batch_size, n_threads=n_threads, random_state=0)
+    with pytest.raises(Asked, match=f"^{loop}$"):
+        trainer.run(X, y, epochs=1)
 
 
 def trained(batch_size, optimizer=None, epochs=2):
