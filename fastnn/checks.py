@@ -33,7 +33,10 @@ def check_number(
 def check_dense(name: str, values: Any) -> None:
     """ValueError for SciPy's sparse matrices and arrays."""
     if hasattr(values, "toarray"):
-        raise ValueError(f"{name} must be dense; got a sparse matrix: pass {name}.toarray().")
+        raise ValueError(
+            f"{name} must be dense; got a sparse matrix: pass {name}.toarray(), of one column"
+            f" {name}.toarray().ravel()."
+        )
 
 
 def check_numbers(name: str, values: ArrayLike, dtype: np.dtype[Any] | None) -> NDArray[Any]:

@@ -311,6 +311,16 @@ def test_what_goes_wrong_while_warming_up_is_raised(iris, recipe, monkeypatch):
     assert stream.getvalue() == "warm-up: compiling the kernels, or loading them where an earlier run has\n"
 
 
+def test_batches_are_whole_while_warming_up(iris, recipe, monkeypatch):
+    """Which loops have to be compiled depends on them."""
+    seen = []
+    monkeypatch.setattr("fastnn.cli.warm_up.FEWEST_ROWS", 10)
+    monkeypatch.setattr("fastnn.cli.warm_up.train_fastnn", lambda work, *_: seen.append(len(work.X_train)))
+    ways = [replace(recipe, batch_size=size) for size in (1, 100, len(iris.X_train))]
+    warm_up(iris, ways, ONE_THREAD, Progress(io.StringIO(), runs=1, score_name="accuracy"))
+    assert seen == [10, 100, len(iris.X_train)]
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -103,6 +103,30 @@ def test_a_fit_needs_one_kind_of_loop(monkeypatch, sizes, batch_size, n_threads,
         trainer.run(X, y, epochs=1)
 
 
+# Of a part that no run before has needed there is no code: to jump to it ends the process.
+LATE_SOLVER = textwrap.dedent("""
+    import numpy as np
+    from fastnn import SGD, Adam, Architecture, Network, Trainer
+    X, y = np.random.RandomState(0).rand(50, 3).astype("f4"), np.ones((50, 1), "f4")
+    parameters = []
+    for first in (SGD(), Adam()):
+        trainer = Trainer(Network.initialize(Architecture((3, 8, 1)), seed=0), first, batch_size=10)
+        if first.code != Adam().code:
+            trainer.run(X, y, epochs=1)
+            trainer.network.parameters[...] = Network.initialize(Architecture((3, 8, 1)), seed=0).parameters
+            trainer.optimizer = Adam()
+        trainer.random_state = np.random.RandomState(1)
+        trainer.run(X, y, epochs=1)
+        parameters.append(trainer.network.parameters.tobytes())
+    assert parameters[0] == parameters[1]
+""")
+
+
+def test_a_solver_that_is_assigned_later_finds_its_code():
+    done = subprocess.run([sys.executable, "-c", LATE_SOLVER], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def trained(batch_size, optimizer=None, epochs=2):
     random = np.random.RandomState(0)
     X, y = random.rand(50, 3).astype(np.float32), random.rand(50, 1)

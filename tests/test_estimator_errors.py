@@ -1,6 +1,8 @@
 """Bad input: one clear error before any training, and the old model untouched."""
 
+import contextlib
 import inspect
+import io
 
 import numpy as np
 import pytest
@@ -327,6 +329,36 @@ def test_a_metric_that_fails_is_named():
     assert "early_stopping_metric=<function" in caught.value.__notes__[0]
 
 
+def diverge(model):
+    with pytest.raises(ValueError, match="non-finite"):
+        model.partial_fit(X * 1e300, y)
+
+
+def fail_to_print(model):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError("No space left on device")
+
+    model.set_params(verbose=True)
+    with contextlib.redirect_stdout(Full()), pytest.raises(OSError, match="No space"):
+        model.partial_fit(X, y)
+    model.set_params(verbose=False)
+
+
+@pytest.mark.parametrize("failure", [diverge, fail_to_print])
+def test_a_failed_partial_fit_counts_for_nothing(failure):
+    """Of a rule without moments, whose rate follows from the rows seen."""
+    settings = {"solver": "sgd", "momentum": 0.0, "learning_rate": "invscaling", "batch_size": 32}
+    model, other = (small(MLPRegressor, **settings).partial_fit(X, y) for _ in range(2))
+    failure(model)
+    assert model.t_ == other.t_
+    model.partial_fit(X, y)
+    other.partial_fit(X, y)
+    assert (model.t_, model.loss_curve_, model.n_iter_) == (other.t_, other.loss_curve_, other.n_iter_)
+    for part, wanted in zip(model.coefs_, other.coefs_, strict=True):
+        np.testing.assert_array_equal(part, wanted)
+
+
 def test_warnings_point_to_the_line_of_the_user():
     model = small(batch_size=1000)
     with pytest.warns(UserWarning) as told:
@@ -342,7 +374,6 @@ def test_warnings_point_to_the_line_of_the_user():
     [
         ({"hidden_layer_sizes": (5, 5)}, r"hidden_layer_sizes must be .*, \(8,\), .* got \(5, 5\)\. Set"),
         ({"hidden_layer_sizes": (-5,)}, r"hidden_layer_sizes must be > 0, got \[-5\]"),
-        ({"dtype": "float32"}, "dtype must be .*, float64, with warm_start=True; got float32"),
         ({"dtype": int}, "dtype must be 'float32' or 'float64'"),
     ],
 )
@@ -353,6 +384,55 @@ def test_what_a_warm_start_cannot_change_is_named(changed, message):
         model.set_params(**changed).fit(X, y)
     for part, other in zip(model.coefs_, before, strict=True):
         np.testing.assert_array_equal(part, other)
+
+
+@pytest.mark.parametrize("partial", [False, True])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize(
+    ("kind", "shapes", "message"),
+    [
+        (
+            MLPRegressor,
+            [(4, 8), (8, 3)],
+            "from 4 features to 1 outputs; got 4 and 3: assign",
+        ),
+        (
+            MLPRegressor,
+            [(6, 8), (8, 1)],
+            "from 4 features to 1 outputs; got 6 and 1: assign",
+        ),
+        (
+            MLPClassifier,
+            [(4, 8), (8, 2)],
+            "from 4 features to 3 outputs; got 4 and 2: assign",
+        ),
+        (
+            MLPClassifier,
+            [(4, 8), (8, 4)],
+            "from 4 features to 3 outputs; got 4 and 4: assign",
+        ),
+        (MLPClassifier, [(8,), (8, 3)], r"coefs_ must hold a matrix .*; got .* shapes \[\(8,\), \(8, 3\)\]"),
+        (MLPClassifier, [], r"coefs_ must hold a matrix .*; got .* shapes \[\]"),
+    ],
+)
+def test_weights_from_outside_have_to_fit_the_data(kind, shapes, message, solver, partial):
+    """Machine code believes the sizes that it is told: of other outputs, it would write where nothing is."""
+    if partial and solver == "lbfgs":
+        solver = "sgd"
+    model = small(kind, warm_start=not partial, solver=solver).fit(X, y)
+    model.coefs_ = [np.ones(shape) for shape in shapes]
+    model.intercepts_ = [np.ones(shape[-1]) for shape in shapes]
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(X, y) if partial else model.fit(X, y)
+    assert [weights.shape for weights in model.coefs_] == shapes
+
+
+def test_weights_that_do_not_follow_each_other_are_named_as_they_were_assigned():
+    model = small().fit(X, y)
+    model.intercepts_ = model.intercepts_[:1]
+    with pytest.raises(ValueError, match="biases must have the shapes") as caught:
+        model.predict(X)
+    assert "biases those to intercepts_" in caught.value.__notes__[0]
 
 
 def test_a_failed_warm_start_keeps_the_old_model():

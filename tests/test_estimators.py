@@ -1,6 +1,7 @@
 """MLPClassifier and MLPRegressor on real data, in scikit-learn's tools, saved, copied and edited."""
 
 import copy
+import itertools
 import pickle
 import threading
 import tracemalloc
@@ -20,6 +21,7 @@ from sklearn.datasets import (
     load_wine,
 )
 from sklearn.ensemble import StackingClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
@@ -30,6 +32,7 @@ from sklearn.model_selection import (
     train_test_split,
 )
 from sklearn.neural_network import MLPClassifier as ScikitLearnClassifier
+from sklearn.neural_network import MLPRegressor as ScikitLearnRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -235,10 +238,85 @@ def test_what_was_best_by_another_measure_is_forgotten_in_a_warm_start(kind, bef
 
 
 @UNCONVERGED
-def test_weights_from_outside_keep_their_precision_in_a_warm_start():
-    model = small(MLPClassifier, warm_start=True, dtype="float32").fit(*IRIS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_warm_start_goes_on_in_the_precision_asked_for(kind):
+    """Whatever weights came from outside, also in the next fit and in a copy."""
+    model = small(kind, warm_start=True, dtype="float32", alpha=0.1, max_iter=40).fit(*IRIS)
+    loss = model.loss_
     model.coefs_ = [weights.astype(float) for weights in model.coefs_]
-    assert model.fit(*IRIS).coefs_[0].dtype == np.float64
+    for fitted in (model.fit(*IRIS), pickle.loads(pickle.dumps(model)).fit(*IRIS), model.fit(*IRIS)):
+        assert {part.dtype for part in weights_of(fitted)} == {np.dtype(np.float32)}
+    model.set_params(dtype="float64").fit(*IRIS)
+    assert {part.dtype for part in weights_of(model)} == {np.dtype(float)}
+    assert model.loss_ < loss
+    model.set_params(dtype=None).coefs_ = [weights.astype("float32") for weights in model.coefs_]
+    model.intercepts_ = [biases.astype("float32") for biases in model.intercepts_]
+    assert model.fit(*IRIS).coefs_[0].dtype == np.float32
+
+
+@UNCONVERGED
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_meet_weights_of_another_precision_that_were_assigned(kind):
+    """Rows of the precision that the model had before need a conversion now."""
+    X, y = IRIS[0], IRIS[1].astype(float if kind is MLPRegressor else int)
+    first = small(kind, max_iter=1).fit(X, y)
+    other = copy.deepcopy(first)
+    for model, rows in ((first, X), (other, X.astype("float32"))):
+        model.coefs_ = [weights.astype("float32") for weights in model.coefs_]
+        model.intercepts_ = [biases.astype("float32") for biases in model.intercepts_]
+        model.partial_fit(rows, y.astype("float32") if kind is MLPRegressor else y)
+    assert_equal_weights(weights_of(first), weights_of(other))
+
+
+@pytest.mark.parametrize("sizes", [(4, 8, 1), (4, 7, 1)])
+def test_a_model_with_assigned_weights_is_copied_without_the_moments_of_others(sizes):
+    model = small(MLPRegressor).partial_fit(*IRIS)
+    model.coefs_ = [np.full(shape, 0.1) for shape in itertools.pairwise(sizes)]
+    model.intercepts_ = [np.zeros(size) for size in sizes[1:]]
+    other = pickle.loads(pickle.dumps(model))
+    assert_equal_weights(weights_of(model.partial_fit(*IRIS)), weights_of(other.partial_fit(*IRIS)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_history_of_a_copy_grows_by_itself(kind):
+    model = small(kind, max_iter=2)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(*IRIS, X_val=IRIS[0], y_val=IRIS[1])
+    model.partial_fit(*IRIS)
+    other = copy.copy(model)
+    other.partial_fit(*IRIS).partial_fit(*IRIS)
+    model.partial_fit(*IRIS)
+    assert [len(model.loss_curve_), len(other.loss_curve_)] == [4, 5]
+    assert [model.t_, other.t_] == [4 * 150, 5 * 150]
+    assert model.validation_loss_curve_ is not other.validation_loss_curve_
+
+
+@UNCONVERGED
+def test_a_metric_that_is_no_longer_used_is_no_obstacle_to_pickling():
+    settings = {"early_stopping": True, "warm_start": True, "max_iter": 5}
+    model = small(MLPClassifier, **settings, early_stopping_metric=lambda model, X, y: 100.0).fit(*IRIS)
+    loaded = pickle.loads(pickle.dumps(model.set_params(early_stopping_metric="score"))).fit(*IRIS)
+    assert loaded.best_validation_score_ == max(loaded.validation_scores_) <= 1
+
+
+@UNCONVERGED
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_what_was_best_in_scikit_learn_is_measured_by_its_measure(early_stopping):
+    kind, theirs = MLPRegressor, ScikitLearnRegressor
+    if early_stopping:
+        kind, theirs = MLPClassifier, ScikitLearnClassifier
+    settings = {"warm_start": True, "early_stopping": early_stopping, "learning_rate_init": 0.01}
+    fitted = small(theirs, **settings, max_iter=60).fit(*IRIS)
+    other = {"early_stopping_metric": "loss"} if early_stopping else {"loss": "poisson"}
+    model = kind.from_sklearn(fitted).set_params(**other, max_iter=5, n_iter_no_change=2).fit(*IRIS)
+    assert model.n_iter_ == 5
+    if early_stopping:
+        assert model.best_validation_score_ == max(model.validation_scores_) < 0
+        # And back: a best that is no accuracy would be beaten by none, or by all.
+        with pytest.warns(UserWarning, match="has no early_stopping_metric='loss'"):
+            assert model.to_sklearn().best_validation_score_ == -np.inf
+    else:
+        assert model.best_loss_ == min(model.loss_curve_[-5:])
 
 
 @UNCONVERGED

@@ -12,17 +12,20 @@ from fastnn.cli.progress import Progress
 from fastnn.cli.recipes import Recipe
 from fastnn.cli.work import Work
 
+FEWEST_ROWS = 256
 _TICK_SECONDS = 0.1
 
 
 def warm_up(work: Work, ways: Sequence[Recipe], settings: Settings, progress: Progress) -> None:
     """One short run by each recipe, so that none pays for compilation later."""
-    few, started = work.first(256), perf_counter()
+    started = perf_counter()
     failures: list[BaseException] = []
 
     def train_briefly() -> None:
         try:
             for recipe in ways:
+                # Which loops are compiled depends on the batch: it has to be whole.
+                few = work.first(max(FEWEST_ROWS, recipe.batch_size))
                 train_fastnn(few, replace(recipe, epochs=1), settings, unseen)
         except BaseException as error:
             failures.append(error)

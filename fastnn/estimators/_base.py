@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastnn.architecture import Architecture
-from fastnn.checks import check_dtype, check_seed
+from fastnn.checks import check_seed
 from fastnn.estimators import _lbfgs, _stochastic
 from fastnn.estimators._callbacks import CallbackSupportMixin, FitHooks, with_callbacks
 from fastnn.estimators._convert import from_sklearn, to_sklearn
@@ -28,6 +28,8 @@ from fastnn.threads import turn_of
 
 # Attributes that are rebuilt on loading, or that belong to one run only; they stay out of pickles.
 _NOT_SAVED = ("_network", "_views", "_random_state", "_optimizer", "_turns", "_generator_is_own")
+
+_HISTORY = ("loss_curve_", "validation_loss_curve_", "validation_scores_")
 
 
 class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
@@ -84,11 +86,11 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         fresh = not (self.warm_start and self.__sklearn_is_fitted__())
         self.__dict__.pop("_optimizer", None)
         network = None if fresh else self._fitted_network()
-        dtype = self._float_types() if network is None else network.dtype
+        dtype = self._float_types() if network is None or self.dtype is not None else network.dtype
         rows = self._check_training_set(X, y, sample_weight, dtype=dtype, reset=fresh)
         held_out = check_validation_set(self, validation, rows.X.dtype)
         self._random_state = self._make_generator()
-        network = self._initialize(rows) if network is None else self._restart(network)
+        network = self._initialize(rows) if network is None else self._restart(network, rows)
         solve = _lbfgs.train if self.solver == "lbfgs" else _stochastic.train
         network, warn = solve(self, rows, held_out, network, hooks)
         self._adopt(network)
@@ -114,6 +116,7 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         if network is None:
             network = draft._initialize(rows)
         elif network is not self.__dict__.get("_network"):
+            draft._check_ends(network, rows)
             draft.__dict__.pop("_optimizer", None)  # it belongs to other parameters
         remarks = _stochastic.train_once(draft, rows, network)
         draft._adopt(network)
@@ -164,22 +167,29 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         architecture = self._architecture(sizes)
         return Network.initialize(architecture, seed=self._random_state, dtype=rows.X.dtype)
 
-    def _restart(self, network: Network) -> Network:
-        """The same weights under the present settings; a copy, so that the old model survives a failure."""
-        sizes, dtype = network.architecture.layer_sizes, network.dtype
-        # Weights that were assigned from outside have the precision that they came with.
-        kept = self.dtype is None or network is not self.__dict__.get("_network")
-        for name, asked, present in (
-            ("hidden_layer_sizes", tuple(self._hidden_sizes()), sizes[1:-1]),
-            ("dtype", dtype if kept else check_dtype(self.dtype), dtype),
-        ):
-            if asked != present:
-                raise ValueError(
-                    f"{name} must be that of the network, {present}, with warm_start=True; got {asked}. Set"
-                    " warm_start=False for a new network."
-                )
+    def _restart(self, network: Network, rows: Rows) -> Network:
+        """The same weights under the present settings, in the precision of the rows; a copy, so that the old
+        model survives a failure.
+        """
+        sizes, asked = network.architecture.layer_sizes, tuple(self._hidden_sizes())
+        if asked != sizes[1:-1]:
+            raise ValueError(
+                f"hidden_layer_sizes must be those of the network, {sizes[1:-1]}, with warm_start=True; got"
+                f" {asked}. Set warm_start=False for a new network."
+            )
+        self._check_ends(network, rows)
         architecture = self._architecture(sizes)
-        return Network.from_arrays(architecture, network.weights, network.biases, dtype=network.dtype)
+        return Network.from_arrays(architecture, network.weights, network.biases, dtype=rows.X.dtype)
+
+    def _check_ends(self, network: Network, rows: Rows) -> None:
+        """ValueError where weights that were assigned from outside don't fit the data."""
+        sizes, wanted = network.architecture.layer_sizes, (rows.X.shape[1], self.n_outputs_)
+        if (sizes[0], sizes[-1]) != wanted:
+            raise ValueError(
+                f"coefs_ must lead from {wanted[0]} features to {wanted[1]} outputs; got {sizes[0]} and"
+                f" {sizes[-1]}: assign weights of these sizes, or begin with new ones by fit with"
+                " warm_start=False."
+            )
 
     def _architecture(self, sizes: tuple[int, ...]) -> Architecture:
         return Architecture(
@@ -211,12 +221,21 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         if network is not None and self._shows_network():
             return network
         weights = [np.asarray(weight) for weight in self.coefs_]
+        if not weights or any(weight.ndim != 2 for weight in weights):
+            raise ValueError(
+                "coefs_ must hold a matrix (inputs, outputs) for each layer; got arrays of the shapes"
+                f" {[weight.shape for weight in weights]}."
+            )
         dtype = np.float32 if all(weight.dtype == np.float32 for weight in weights) else np.float64
         sizes = (weights[0].shape[0], *(weight.shape[1] for weight in weights))
         # A model of scikit-learn's, or one pickled by an early version, is what its parameters say.
         fitted_as = self.__dict__.get("_fitted_architecture") or self._architecture(sizes)
         architecture = replace(fitted_as, layer_sizes=sizes)
-        return Network.from_arrays(architecture, weights, self.intercepts_, dtype=dtype)
+        try:
+            return Network.from_arrays(architecture, weights, self.intercepts_, dtype=dtype)
+        except ValueError as error:
+            error.add_note("weights are those assigned to coefs_, biases those to intercepts_")
+            raise
 
     def _snapshot(self, network: Network, losses: list[float]) -> dict[str, Any]:
         """The fitted attributes of a model that stops here, for callbacks that want to predict with it."""
@@ -289,12 +308,18 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         """Parameters, weights and history; the optimizer's moments only while `partial_fit` needs them."""
         state = {name: value for name, value in super().__getstate__().items() if name not in _NOT_SAVED}
         process = self.__dict__.get("_optimizer")
-        if process is not None and self.__dict__.get("_online"):
+        # Of other parameters, assigned since, it knows nothing.
+        if process is not None and self.__dict__.get("_online") and self._shows_network():
             state["_optimizer_state"] = process.state.saved()
+        loss, metric = state.get("_judged_by", (None, None))
+        if callable(metric) and metric is not self.early_stopping_metric:
+            state["_judged_by"] = loss, "another"  # which needn't be one that pickles
         return state
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
-        super().__setstate__({**ADDITIONS, **state})
+        # A copy's history grows by itself.
+        own = {name: list(value) for name, value in state.items() if name in _HISTORY and value is not None}
+        super().__setstate__({**ADDITIONS, **state, **own})
         saved = self.__dict__.pop("_optimizer_state", None)
         if self.__sklearn_is_fitted__() and "out_activation_" in self.__dict__:
             self._adopt(self._fitted_network())

@@ -232,7 +232,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _quick_targets(self, X: Any, y: Any) -> Any:
         """Class numbers for rows that need no conversion, else None: what makes one row cheap."""
         network = self.__dict__.get("_network")
-        if network is None or self.warm_start or self.class_weight is not None:
+        if network is None or not self._shows_network():
+            return None
+        if self.warm_start or self.class_weight is not None:
             return None
         if self._label_binarizer.y_type_.startswith("multilabel"):
             return None

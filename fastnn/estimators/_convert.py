@@ -51,6 +51,7 @@ def from_sklearn(kind: type[Model], fitted: Any) -> Model:
     if "coefs_" in vars(fitted):
         model.coefs_, model.intercepts_ = list(fitted.coefs_), list(fitted.intercepts_)
         model._adopt(model._fitted_network())
+        model._judged_by = model._network.architecture.loss, "score" if fitted.early_stopping else None
         if "_optimizer" in vars(fitted):
             model._optimizer = _process(model, fitted._optimizer)
             model._online = True  # its moments belong to the model: a pickle keeps them
@@ -79,6 +80,9 @@ def to_sklearn(model: BaseMLP) -> Any:
         warnings.warn(message, stacklevel=3)
     original = kind(**parameters)
     _copy_attributes(model, original)
+    _, metric = vars(model).get("_judged_by", (None, None))
+    if metric not in (None, "score"):
+        original.best_validation_score_ = -np.inf  # which scikit-learn would compare with scores
     if "coefs_" in vars(model):
         original.coefs_ = [np.array(weights, order="C") for weights in model.coefs_]
         original.intercepts_ = [np.array(biases) for biases in model.intercepts_]

@@ -58,6 +58,17 @@ class Process(Trainer):
         best = loss if not model.early_stopping else None if score is None else -score
         self.state.reals[names.BEST] = np.inf if best is None else best
 
+    def progress(self) -> tuple[Any, Any]:
+        """Counters and levels, for `go_back`."""
+        return self.state.ints.copy(), self.state.reals.copy()
+
+    def go_back(self, progress: tuple[Any, Any]) -> None:
+        """How far training had come, but for the moments of an optimizer that has been restarted."""
+        names, (ints, reals) = kernels.state, progress
+        counters = [names.SAMPLES_SEEN, names.NO_IMPROVEMENT, names.RATE_CUTS, names.EPOCH]
+        levels = [names.BEST, names.RATE]  # Adam makes its rate anew at every step
+        self.state.ints[counters], self.state.reals[levels] = ints[counters], reals[levels]
+
     def measure_of(self, model: BaseMLP) -> tuple[str, Any]:
         """What tells an improvement: a loss, or a metric of early stopping."""
         metric = model.early_stopping_metric if model.early_stopping else None

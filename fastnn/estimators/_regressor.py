@@ -157,6 +157,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         network = self.__dict__.get("_network")
         return (
             network is not None
+            and self._shows_network()
             and type(y) is np.ndarray
             and y.ndim == 1
             and self.n_outputs_ == 1

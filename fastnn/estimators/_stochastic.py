@@ -63,7 +63,8 @@ def train(
 
 
 def train_once(model: BaseMLP, rows: Rows, network: Network) -> list[str]:
-    """One epoch for `partial_fit`. If it diverges the parameters are put back and the moments forgotten.
+    """One epoch for `partial_fit`. If it fails the parameters and counters are put back and the moments
+    forgotten.
 
     Returns what the user should be warned of.
     """
@@ -72,16 +73,20 @@ def train_once(model: BaseMLP, rows: Rows, network: Network) -> list[str]:
         process = Process(model, network)
         process.go_on(model)
     process.configure(model)
-    before, epochs = network.parameters.copy(), len(process.history.loss)
+    before, progress, epochs = network.parameters.copy(), process.progress(), len(process.history.loss)
     monitor = Monitor.when_needed(model, process, None, None)
-    status = process.train(rows, epochs=1, on_epoch=None if monitor is None else monitor.on_epoch)
-    if monitor is not None:
-        monitor.finish(status)
-    if status == "diverged":
+    try:
+        status = process.train(rows, epochs=1, on_epoch=None if monitor is None else monitor.on_epoch)
+        if monitor is not None:
+            monitor.finish(status)
+        if status == "diverged":
+            raise ValueError(NOT_FINITE)
+    except BaseException:
         network.parameters[...] = before
         del process.history.loss[epochs:]
         process.restart()
-        raise ValueError(NOT_FINITE)
+        process.go_back(progress)
+        raise
     model._online = True
     _record(model, process, epochs)
     return _remarks(model, status, rows.X.shape[0])
