@@ -30,13 +30,10 @@ def check_number(
     return number
 
 
-def check_dense(name: str, values: Any) -> None:
-    """ValueError for SciPy's sparse matrices and arrays."""
+def check_dense(name: str, values: Any, way: str = "toarray()") -> None:
+    """ValueError for SciPy's sparse matrices and arrays, with the method that makes them dense."""
     if hasattr(values, "toarray"):
-        raise ValueError(
-            f"{name} must be dense; got a sparse matrix: pass {name}.toarray(), of one column"
-            f" {name}.toarray().ravel()."
-        )
+        raise ValueError(f"{name} must be dense; got a sparse matrix: pass {name}.{way}.")
 
 
 def check_numbers(name: str, values: ArrayLike, dtype: np.dtype[Any] | None) -> NDArray[Any]:
@@ -194,6 +191,7 @@ def check_weights(sample_weight: ArrayLike | None, n_rows: int, dtype: np.dtype[
     """Sample weights (n,), or (0,) where there are none."""
     if sample_weight is None:
         return np.empty(0, dtype=dtype)
+    check_dense("sample_weight", sample_weight, "toarray().ravel()")
     weights = check_numbers("sample_weight", sample_weight, dtype)
     if weights.shape != (n_rows,):
         raise ValueError(f"sample_weight must have the shape ({n_rows},); got {weights.shape}.")

@@ -139,7 +139,9 @@ class Network:
             if shapes != wanted:
                 raise ValueError(f"{name} must have the shapes {wanted}; got {shapes}.")
             if not all(np.isfinite(array).all() for array in arrays):
-                raise ValueError(f"{name} must be finite in {self.dtype}; they hold NaN or infinity.")
+                raise ValueError(
+                    f"{name} must be finite in {self.dtype}; they hold NaN, infinity or what is too large."
+                )
             checked += arrays
         # By way of a new one, since what is given may be views of this network, and what lies between its own
         # is 0 only until training diverges.

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -357,6 +358,69 @@ def test_a_failed_partial_fit_counts_for_nothing(failure):
     assert (model.t_, model.loss_curve_, model.n_iter_) == (other.t_, other.loss_curve_, other.n_iter_)
     for part, wanted in zip(model.coefs_, other.coefs_, strict=True):
         np.testing.assert_array_equal(part, wanted)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_failed_partial_fit_is_judged_by_losses_as_the_next_one_is(kind):
+    """Where a score was what counted before."""
+    model = small(kind, early_stopping=True).fit(X, y).set_params(early_stopping=False)
+    fail_to_print(model)
+    for _ in range(3):
+        model.partial_fit(X, y)
+    assert 0 < min(model.loss_curve_[-3:]) == model.best_loss_
+    assert model._no_improvement_count < 3
+
+
+def test_a_partial_fit_within_another_one_is_named():
+    class Nested(io.StringIO):
+        def write(self, text):
+            model.partial_fit(X, y)
+
+    model = small(MLPRegressor).partial_fit(X, y).set_params(verbose=True)
+    before = [part.copy() for part in model.coefs_]
+    with (
+        contextlib.redirect_stdout(Nested()),
+        pytest.raises(RuntimeError, match="partial_fit is not possible"),
+    ):
+        model.partial_fit(X, y)
+    for part, wanted in zip(model.coefs_, before, strict=True):
+        np.testing.assert_array_equal(part, wanted)
+    assert (len(model.loss_curve_), model.t_) == (1, len(X))
+
+
+def test_outputs_of_other_weights_are_not_taken_for_classes():
+    model = small().fit(X, y)
+    model.coefs_ = [np.ones((4, 8)), np.ones((8, 2))]
+    model.intercepts_ = [np.ones(8), np.ones(2)]
+    with pytest.raises(ValueError, match="The model has 3 outputs, but coefs_ are made for 2"):
+        model.predict(X)
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        (None, TypeError, "coefs_ must be a list of arrays, one a layer; got None"),
+        ([[[1, 2], [3]], [[1]]], ValueError, r"coefs_\[0\] must be an array of real numbers"),
+    ],
+)
+def test_what_are_no_weights_is_named(weights, error, message):
+    model = small().partial_fit(X, y, classes=[0, 1, 2])
+    model.coefs_ = weights
+    with pytest.raises(error, match=message):
+        model.predict(X)
+    with pytest.raises(error, match=message):
+        model.partial_fit(X, y)
+
+
+def test_a_model_that_begins_anew_forgets_the_optimizer_too():
+    model = small(MLPRegressor).partial_fit(X, y)
+    del model.coefs_, model.intercepts_
+    assert isinstance(pickle.loads(pickle.dumps(model)), MLPRegressor)
+    weights = model.partial_fit(X, y).coefs_[0]
+    before = weights.copy()
+    model.partial_fit(X, y)
+    assert model.coefs_[0] is weights
+    assert (weights != before).any()
 
 
 def test_warnings_point_to_the_line_of_the_user():

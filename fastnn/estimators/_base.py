@@ -17,13 +17,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from fastnn.architecture import Architecture
-from fastnn.checks import check_seed
+from fastnn.checks import check_numbers, check_seed
 from fastnn.estimators import _lbfgs, _stochastic
 from fastnn.estimators._callbacks import CallbackSupportMixin, FitHooks, with_callbacks
 from fastnn.estimators._convert import from_sklearn, to_sklearn
 from fastnn.estimators._parameters import ADDITIONS, STOCHASTIC_SOLVERS, Parameters
 from fastnn.estimators._validation import Rows, check_rows, check_validation_set
-from fastnn.network import Network
+from fastnn.network import Network, list_of
 from fastnn.threads import turn_of
 
 # Attributes that are rebuilt on loading, or that belong to one run only; they stay out of pickles.
@@ -113,11 +113,12 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         dtype = draft._float_types() if network is None else network.dtype
         rows = draft._check_training_set(X, y, sample_weight, dtype=dtype, reset=fresh, incremental=True)
         draft._random_state = draft._reseeded()
+        if network is None or network is not self.__dict__.get("_network"):
+            draft.__dict__.pop("_optimizer", None)  # it belongs to other parameters
         if network is None:
             network = draft._initialize(rows)
-        elif network is not self.__dict__.get("_network"):
+        else:
             draft._check_ends(network, rows)
-            draft.__dict__.pop("_optimizer", None)  # it belongs to other parameters
         remarks = _stochastic.train_once(draft, rows, network)
         draft._adopt(network)
         self.__dict__ = draft.__dict__
@@ -210,7 +211,8 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         self._views = (*self.coefs_, *self.intercepts_)
 
     def _shows_network(self) -> bool:
-        shown = (*self.coefs_, *self.intercepts_)
+        fitted = self.__dict__
+        shown = (*(fitted.get("coefs_") or ()), *(fitted.get("intercepts_") or ()))
         return len(shown) == len(self._views) and all(map(is_, shown, self._views))
 
     def _fitted_network(self) -> Network:
@@ -220,7 +222,8 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         network: Network | None = self.__dict__.get("_network")
         if network is not None and self._shows_network():
             return network
-        weights = [np.asarray(weight) for weight in self.coefs_]
+        given = list_of("coefs_", self.coefs_)
+        weights = [check_numbers(f"coefs_[{i}]", part, None) for i, part in enumerate(given)]
         if not weights or any(weight.ndim != 2 for weight in weights):
             raise ValueError(
                 "coefs_ must hold a matrix (inputs, outputs) for each layer; got arrays of the shapes"

@@ -212,7 +212,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     ) -> Rows:
         if incremental and not reset and sample_weight is None:
             quick = from_list(X, dtype)
-            targets = self._quick_targets(quick, from_list(y))
+            targets = self._quick_targets(quick, from_list(y), dtype)
             if targets is not None:
                 return Rows(quick, targets, None)
         X, y = validate_data(
@@ -229,25 +229,23 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
                 check_some_count("class_weight and sample_weight together", weights, remark)
         return Rows(in_engine_form(X), y, weights)
 
-    def _quick_targets(self, X: Any, y: Any) -> Any:
-        """Class numbers for rows that need no conversion, else None: what makes one row cheap."""
+    def _quick_targets(self, X: Any, y: Any, dtype: Any) -> Any:
+        """Class numbers for rows that need no conversion to `dtype`, else None: what makes one row cheap."""
         network = self.__dict__.get("_network")
-        if network is None or not self._shows_network():
-            return None
-        if self.warm_start or self.class_weight is not None:
+        if network is None or self.warm_start or self.class_weight is not None:
             return None
         if self._label_binarizer.y_type_.startswith("multilabel"):
             return None
         if type(y) is not np.ndarray or y.ndim != 1 or "feature_names_in_" in self.__dict__:
             return None
-        if not is_ready(X, network.dtype, network.architecture.layer_sizes[0]):
+        if not is_ready(X, dtype, network.architecture.layer_sizes[0]):
             return None
         if len(y) != len(X) or y.dtype.kind != self.classes_.dtype.kind or y.dtype.kind not in "iub":
             return None
         numbers = self.classes_.searchsorted(y)
         if not (self.classes_.take(numbers, mode="clip") == y).all():
             return None
-        return numbers.astype(network.dtype).reshape(-1, 1)
+        return numbers.astype(dtype).reshape(-1, 1)
 
     def _check_classes(self, y: Any, incremental: bool) -> Any:
         """Learn the classes at the first fit; afterwards y must agree with them."""

@@ -1,4 +1,6 @@
-"""Fitted models to scikit-learn's classes and back, without loss: parameters, history and optimizer."""
+"""Fitted models to scikit-learn's classes and back, without loss: parameters, history and optimizer. Only
+what was best by a metric that scikit-learn doesn't stop by is left behind.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,8 @@ ORIGINALS = {name: getattr(neural_network, name) for name in ("MLPClassifier", "
 
 # Parameters, with their defaults, that change what a fit gives, beyond rounding and time.
 UNKNOWN_TO_SKLEARN = {"class_weight": None, "early_stopping_metric": "score", "max_time": None}
+# What scikit-learn stops early by as well.
+SCORES = (None, "score", "accuracy", "r2")
 
 _ATTRIBUTES = (
     *("classes_", "_label_binarizer", "n_features_in_", "feature_names_in_", "n_layers_", "n_outputs_"),
@@ -81,7 +85,7 @@ def to_sklearn(model: BaseMLP) -> Any:
     original = kind(**parameters)
     _copy_attributes(model, original)
     _, metric = vars(model).get("_judged_by", (None, None))
-    if metric not in (None, "score"):
+    if metric not in SCORES:
         original.best_validation_score_ = -np.inf  # which scikit-learn would compare with scores
     if "coefs_" in vars(model):
         original.coefs_ = [np.array(weights, order="C") for weights in model.coefs_]

@@ -59,13 +59,14 @@ class Process(Trainer):
         self.state.reals[names.BEST] = np.inf if best is None else best
 
     def progress(self) -> tuple[Any, Any]:
-        """Counters and levels, for `go_back`."""
+        """Counters and levels, for `go_back`; not in the midst of a run."""
+        self._refuse_while_running("partial_fit")
         return self.state.ints.copy(), self.state.reals.copy()
 
     def go_back(self, progress: tuple[Any, Any]) -> None:
         """How far training had come, but for the moments of an optimizer that has been restarted."""
         names, (ints, reals) = kernels.state, progress
-        counters = [names.SAMPLES_SEEN, names.NO_IMPROVEMENT, names.RATE_CUTS, names.EPOCH]
+        counters = [names.SAMPLES_SEEN, names.NO_IMPROVEMENT, names.RATE_CUTS, names.EPOCH, names.MONITOR]
         levels = [names.BEST, names.RATE]  # Adam makes its rate anew at every step
         self.state.ints[counters], self.state.reals[levels] = ints[counters], reals[levels]
 

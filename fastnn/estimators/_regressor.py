@@ -134,7 +134,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     ) -> Rows:
         if incremental and not reset and sample_weight is None:
             quick = Rows(from_list(X, dtype), from_list(y, dtype), None)
-            if self._is_ready(quick.X, quick.y):
+            if self._is_ready(quick.X, quick.y, dtype):
                 return quick._replace(y=quick.y.reshape(-1, 1))
         X, y = validate_data(
             self,
@@ -152,20 +152,19 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         y = self._check_outputs(y, X.dtype, loss, reset=reset)
         return Rows(in_engine_form(X), y, check_weights(sample_weight, X))
 
-    def _is_ready(self, X: Any, y: Any) -> bool:
-        """Whether rows can be trained on as they are: what makes one row cheap."""
+    def _is_ready(self, X: Any, y: Any, dtype: Any) -> bool:
+        """Whether rows can be trained on as they are, in this dtype: what makes one row cheap."""
         network = self.__dict__.get("_network")
         return (
             network is not None
-            and self._shows_network()
             and type(y) is np.ndarray
             and y.ndim == 1
             and self.n_outputs_ == 1
             and network.architecture.loss != "poisson"
             and "feature_names_in_" not in self.__dict__
-            and is_ready(X, network.dtype, network.architecture.layer_sizes[0])
+            and is_ready(X, dtype, network.architecture.layer_sizes[0])
             and len(y) == len(X)
-            and is_ready(y.reshape(-1, 1), network.dtype, 1)
+            and is_ready(y.reshape(-1, 1), dtype, 1)
         )
 
     def _check_outputs(self, y: Any, dtype: Any, loss: str, *, reset: bool) -> Any:

@@ -64,7 +64,9 @@ def in_engine_form(X: Any) -> Any:
 
 def check_rows(model: Any, X: Any, network: Network) -> Any:
     """X for a fitted model, in the network's dtype."""
-    n_features = network.architecture.layer_sizes[0]
+    n_features, *_, n_outputs = network.architecture.layer_sizes
+    if n_outputs != model.n_outputs_:
+        raise ValueError(f"The model has {model.n_outputs_} outputs, but coefs_ are made for {n_outputs}.")
     if "feature_names_in_" not in model.__dict__ and is_ready(X, network.dtype, n_features):
         return X
     X = validate_data(model, X, accept_sparse="csr", dtype=network.dtype, order="C", reset=False)
