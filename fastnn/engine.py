@@ -270,7 +270,7 @@ class Session:
         self.taken = np.zeros(counters, dtype=np.int64)
         self._args: tuple[Any, ...] = ()
         self._code: Any = None
-        self._solver: int | None = None  # for which there is code
+        self._solver: Any = None  # for which there is code
 
     def control(
         self, ints: NDArray[Any], reals: NDArray[Any], loss_curve: NDArray[Any], key: NDArray[Any]
@@ -302,8 +302,8 @@ class Session:
         the trainer, always alike. It saves 17 us of 100 where a run is one row.
         """
         self._args = self.model, moments, data, self.work, control
-        one_row, dtype, state = self.batch_rows == 1, self.gradients.dtype, kernels.state
-        solver = int(control.ints[state.SOLVER])
+        one_row, dtype = self.batch_rows == 1, self.gradients.dtype
+        solver = control.ints[kernels.state.SOLVER]
         X, y = data.table.X, data.y
         bare = X.size > 0 and data.weights.size == 0 and data.table.zeros[0] == 0
         if self._solver == solver and bare and plain(X, dtype) and plain(y, dtype):

@@ -113,11 +113,12 @@ class BaseMLP(Parameters, CallbackSupportMixin, BaseEstimator, ABC):
         dtype = draft._float_types() if network is None else network.dtype
         rows = draft._check_training_set(X, y, sample_weight, dtype=dtype, reset=fresh, incremental=True)
         draft._random_state = draft._reseeded()
-        if network is None or network is not self.__dict__.get("_network"):
+        goes_on = network is not None and network is self.__dict__.get("_network")
+        if not goes_on:
             draft.__dict__.pop("_optimizer", None)  # it belongs to other parameters
         if network is None:
             network = draft._initialize(rows)
-        else:
+        elif not goes_on:
             draft._check_ends(network, rows)
         remarks = _stochastic.train_once(draft, rows, network)
         draft._adopt(network)
